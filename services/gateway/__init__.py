@@ -1,0 +1,1 @@
+"""Socket.IO over WebSocket: authentication, rooms, limits and fan-out."""

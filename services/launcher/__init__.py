@@ -1,0 +1,1 @@
+"""The `tickwire` command: starts services as processes, publishes feeds, watches prices."""

@@ -1,0 +1,1 @@
+"""Collects what every service reports; serves Prometheus and the admin room."""

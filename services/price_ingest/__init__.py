@@ -1,0 +1,1 @@
+"""Upstream prices and trades in; validated, sequenced, conflated prices out."""

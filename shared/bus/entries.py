@@ -1,0 +1,38 @@
+"""What comes out of Redis, in types that do not depend on the client library."""
+
+from typing import NamedTuple
+
+
+class StreamEntry(NamedTuple):
+    """One stream entry. A pending entry that was trimmed meanwhile comes back with no fields: a gap, not an entry."""
+
+    id: str
+    fields: dict[bytes, bytes]
+
+
+class GroupInfo(NamedTuple):
+    """How far a consumer group is.
+
+    Attributes:
+        length: entries in the stream.
+        lag: entries not yet delivered to the group; None where Redis cannot say (after a deletion).
+        pending: delivered, not acknowledged.
+        oldest_pending_ms: age of the oldest of them by its id, 0 where there is none.
+    """
+
+    length: int
+    lag: int | None
+    pending: int
+    oldest_pending_ms: int
+
+
+class PubSubEvent(NamedTuple):
+    """A message, or the confirmation of a subscription (`data` is None)."""
+
+    channel: str
+    data: bytes | None
+
+
+def entry_ms(entry_id: str) -> int:
+    """The Redis clock's milliseconds in an entry id `ms-seq`."""
+    return int(entry_id.partition("-")[0])

@@ -1,0 +1,289 @@
+"""Redis and Valkey: the only file that knows the client library. Everything raises `shared.bus.errors` alone.
+
+Why it is set up as it is: the library's own retries would repeat writes whose reply was lost, so there are none; its
+health check does not notice a dead peer, so it is off; and every blocking read is shorter than the socket's time limit,
+because the library takes the limit for a failure.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any, Final, cast
+
+import redis.asyncio as redis
+from redis import exceptions
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from shared.bus.entries import GroupInfo, PubSubEvent, StreamEntry, entry_ms
+from shared.bus.errors import BusError, BusRefusedError, BusUnavailableError, FencedError, GroupMissingError
+
+SOCKET_TIMEOUT_S: Final = 3.0
+CONNECT_TIMEOUT_S: Final = 1.0
+LONGEST_BLOCK_MS: Final = 1500
+"""A blocking read may not reach `SOCKET_TIMEOUT_S`."""
+
+_SCRIPTS: Final = Path(__file__).parent / "lua"
+
+_PASSING = (
+    exceptions.ConnectionError,
+    exceptions.TimeoutError,
+    exceptions.BusyLoadingError,
+    exceptions.ClusterDownError,
+    exceptions.MasterDownError,
+    exceptions.OutOfMemoryError,
+    exceptions.ReadOnlyError,
+    exceptions.TryAgainError,
+    OSError,
+)
+_FINAL = (exceptions.AuthenticationError, exceptions.AuthorizationError, exceptions.NoPermissionError)
+
+
+@contextmanager
+def _our_errors() -> Iterator[None]:
+    try:
+        yield
+    except BusError:
+        raise
+    except _FINAL as error:
+        raise BusRefusedError(str(error)) from error
+    except _PASSING as error:
+        raise BusUnavailableError(str(error) or type(error).__name__) from error
+    except exceptions.RedisError as error:
+        text = str(error)
+        if text.startswith("NOGROUP") or "requires the key to exist" in text:
+            raise GroupMissingError(text) from error
+        if text.startswith("FENCED"):
+            raise FencedError(text) from error
+        if text.startswith(("MISCONF", "LOADING", "NOREPLICAS")):
+            raise BusUnavailableError(text) from error
+        raise BusRefusedError(text) from error
+
+
+@cache
+def _script_text(name: str) -> str:
+    return (_SCRIPTS / f"{name}.lua").read_text(encoding="utf-8")
+
+
+class RedisPubSub:
+    """One Pub/Sub connection. It does not outlive a failure: close it and open another."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._pubsub = client.pubsub()
+
+    async def subscribe(self, channels: Iterable[str]) -> None:
+        """Ask for channels; each is confirmed by a `PubSubEvent` without data."""
+        with _our_errors():
+            await self._pubsub.subscribe(*channels)
+
+    async def unsubscribe(self, channels: Iterable[str]) -> None:
+        """Leave channels. Messages already on their way still come."""
+        with _our_errors():
+            await self._pubsub.unsubscribe(*channels)
+
+    async def receive(self, timeout: float) -> PubSubEvent | None:  # noqa: ASYNC109 - the library's own timeout
+        """The next message or confirmation, or None when `timeout` s passed without one.
+
+        None that comes early means a dead connection: see `shared.bus.subscription`.
+        """
+        with _our_errors():
+            message: dict[str, Any] | None = await self._pubsub.get_message(timeout=timeout)
+        if message is None or message["type"] not in ("message", "subscribe"):
+            return None
+        channel = cast("bytes", message["channel"]).decode()
+        return PubSubEvent(channel, message["data"] if message["type"] == "message" else None)
+
+    async def close(self) -> None:
+        """Drop the connection, whatever its state."""
+        with _our_errors():
+            await self._pubsub.aclose()  # type: ignore[no-untyped-call]  # the library left it out
+
+
+class RedisBus:
+    """Commands that the services need, named by what they are for."""
+
+    def __init__(self, url: str, client_name: str) -> None:
+        self._client = redis.Redis.from_url(
+            url,
+            client_name=client_name,
+            socket_timeout=SOCKET_TIMEOUT_S,
+            socket_connect_timeout=CONNECT_TIMEOUT_S,
+            socket_keepalive=True,
+            health_check_interval=0,
+            retry=Retry(NoBackoff(), 0),
+            protocol=2,
+        )
+        self._scripts: dict[str, Any] = {}  # the library's Script objects are untyped
+
+    async def ping(self) -> None:
+        """Return when Redis answers."""
+        with _our_errors():
+            await self._client.ping()
+
+    async def close(self) -> None:
+        """Close every connection."""
+        with _our_errors():
+            await self._client.aclose()
+
+    def open_pubsub(self) -> RedisPubSub:
+        """A Pub/Sub connection, connected by its first `subscribe`."""
+        return RedisPubSub(self._client)
+
+    async def publish(self, messages: Iterable[tuple[str, bytes]]) -> None:
+        """Publish (channel, payload) pairs in one round trip."""
+        with _our_errors():
+            async with self._client.pipeline(transaction=False) as pipe:
+                for channel, payload in messages:
+                    pipe.publish(channel, payload)
+                await pipe.execute()
+
+    async def run_script(self, name: str, keys: Sequence[str], args: Sequence[str | bytes | int]) -> Any:  # noqa: ANN401 - as the script returns
+        """Run `lua/{name}.lua` atomically and return what it returns.
+
+        Raises:
+            FencedError: the script found a newer lease token.
+        """
+        script = self._scripts.get(name)
+        if script is None:
+            script = self._scripts[name] = self._client.register_script(_script_text(name))
+        with _our_errors():
+            return await script(keys=keys, args=args)
+
+    async def get(self, key: str) -> bytes | None:
+        """A plain value."""
+        with _our_errors():
+            return cast("bytes | None", await self._client.get(key))
+
+    async def set_if_absent(self, key: str, value: str) -> bytes:
+        """Set a value unless there is one; return the one that stands."""
+        with _our_errors():
+            await self._client.set(key, value, nx=True)
+            return cast("bytes", await self._client.get(key))
+
+    async def hash_all(self, key: str) -> dict[bytes, bytes]:
+        """A whole hash, empty where there is none."""
+        with _our_errors():
+            return cast("dict[bytes, bytes]", await self._client.hgetall(key))
+
+    async def hash_set(self, key: str, values: Mapping[str, bytes]) -> None:
+        """Set fields of a hash."""
+        with _our_errors():
+            await self._client.hset(key, mapping=cast("Any", values))
+
+    async def hash_delete(self, key: str, fields: Sequence[str]) -> None:
+        """Delete fields of a hash."""
+        with _our_errors():
+            await self._client.hdel(key, *fields)
+
+    async def append(self, stream: str, entries: Iterable[Mapping[str, str | bytes]], max_length: int) -> None:
+        """Append entries in one round trip, trimming the stream to about `max_length`."""
+        with _our_errors():
+            async with self._client.pipeline(transaction=False) as pipe:
+                for fields in entries:
+                    pipe.xadd(stream, cast("Any", fields), maxlen=max_length, approximate=True)
+                await pipe.execute()
+
+    async def read(self, positions: Mapping[str, str], count: int, block_ms: int) -> dict[str, list[StreamEntry]]:
+        """Entries after each stream's position; waits up to `block_ms` (0: not at all) for the first."""
+        block = min(block_ms, LONGEST_BLOCK_MS) or None
+        with _our_errors():
+            reply = await self._client.xread(cast("Any", dict(positions)), count=count, block=block)
+        return _streams(reply)
+
+    async def last_ids(self, streams: Sequence[str]) -> dict[str, str]:
+        """The newest id that each stream ever had, `0-0` for a stream that does not exist."""
+        with _our_errors():
+            async with self._client.pipeline(transaction=False) as pipe:
+                for stream in streams:
+                    pipe.xinfo_stream(stream)
+                replies = await pipe.execute(raise_on_error=False)
+        ids = {}
+        for stream, reply in zip(streams, replies, strict=True):
+            if isinstance(reply, exceptions.ResponseError) and "no such key" in str(reply):
+                ids[stream] = "0-0"
+            elif isinstance(reply, Exception):
+                with _our_errors():
+                    raise reply
+            else:
+                ids[stream] = _text(reply["last-generated-id"])
+        return ids
+
+    async def find_streams(self, pattern: str) -> list[str]:
+        """Names of the streams that match a glob pattern, in order of name."""
+        with _our_errors():
+            found = [_text(key) async for key in self._client.scan_iter(match=pattern, count=1000, _type="STREAM")]
+        return sorted(set(found))
+
+    async def ensure_group(self, stream: str, group: str) -> None:
+        """Make a consumer group that begins with the stream's first entry, unless it exists; makes the stream too."""
+        with _our_errors():
+            try:
+                await self._client.xgroup_create(stream, group, id="0", mkstream=True)
+            except exceptions.ResponseError as error:
+                if not str(error).startswith("BUSYGROUP"):
+                    raise
+
+    async def claim(
+        self, stream: str, group: str, consumer: str, start: str, count: int
+    ) -> tuple[str, list[StreamEntry], int]:
+        """Take over pending entries of every consumer, oldest first, from id `start`.
+
+        Returns:
+            The id to go on from (`0-0`: no more), the entries, and how many had been trimmed away unread.
+        """
+        with _our_errors():
+            reply = await self._client.xautoclaim(stream, group, consumer, 0, start_id=start, count=count)
+        following, entries, *deleted = reply
+        return _text(following), _entries(entries), len(deleted[0]) if deleted else 0
+
+    async def acknowledge(self, stream: str, group: str, ids: Sequence[str]) -> None:
+        """Take entries off the group's pending list."""
+        with _our_errors():
+            await self._client.xack(stream, group, *ids)
+
+    async def group_info(self, stream: str, group: str, now_ms: int) -> GroupInfo:
+        """How far a group is.
+
+        Raises:
+            GroupMissingError: there is no such stream or group.
+        """
+        with _our_errors():
+            length = await self._client.xlen(stream)
+            try:
+                groups = await self._client.xinfo_groups(stream)
+            except exceptions.ResponseError as error:
+                raise GroupMissingError(stream) from error
+            found = next((item for item in groups if _text(item["name"]) == group), None)
+            if found is None:
+                raise GroupMissingError(f"{stream} {group}")
+            summary = await self._client.xpending(stream, group)
+        oldest = summary.get("min")
+        age = max(0, now_ms - entry_ms(_text(oldest))) if oldest else 0
+        return GroupInfo(length, found.get("lag"), int(summary["pending"]), age)
+
+    async def length(self, stream: str) -> int:
+        """Entries in a stream, 0 where there is none."""
+        with _our_errors():
+            return int(await self._client.xlen(stream))
+
+
+def parse_entries(reply: object) -> list[StreamEntry]:
+    """Entries as a Lua script returns them from XREADGROUP or XRANGE: `[[id, [field, value, ...]], ...]`."""
+    entries = []
+    for entry_id, flat in cast("list[tuple[bytes, list[bytes] | None]]", reply):
+        pairs = iter(flat or ())
+        entries.append(StreamEntry(_text(entry_id), dict(zip(pairs, pairs, strict=True))))
+    return entries
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def _entries(raw: Iterable[tuple[bytes, dict[bytes, bytes] | None]]) -> list[StreamEntry]:
+    return [StreamEntry(_text(entry_id), fields or {}) for entry_id, fields in raw]
+
+
+def _streams(reply: Any) -> dict[str, list[StreamEntry]]:  # noqa: ANN401 - the library's nested union
+    return {_text(name): _entries(entries) for name, entries in reply or ()}

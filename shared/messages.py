@@ -1,0 +1,145 @@
+"""What services tell each other through Redis: frozen, versioned, checked when read.
+
+Prices cross as decimal text in canonical form (no exponent, the upstream's own digits), times as integer milliseconds
+since the epoch. Everything is MessagePack by position, except `ServiceReport` and `ClusterMetrics`, which people read.
+"""
+
+from typing import Final, Literal
+
+import msgspec
+
+VERSION: Final = 1
+"""Of every message below. A reader refuses another one."""
+
+Side = Literal["buy", "sell"]
+"""Of the taker, as the upstream says it."""
+
+
+class Price(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The last price of one symbol and where it stands in the symbol's sequence.
+
+    Attributes:
+        price: canonical decimal text.
+        ts: event time, ms.
+        seq: counts the symbol's accepted source ticks; never goes back inside an epoch.
+        n: source ticks folded into this update since the one published before it.
+        bid, ask, amount: canonical decimal text, or None where the upstream gave none.
+        side: taker side of the trade that made the price, if one did.
+        venue: where it traded, if the upstream says.
+    """
+
+    price: str
+    ts: int
+    seq: int
+    n: int = 1
+    bid: str | None = None
+    ask: str | None = None
+    amount: str | None = None
+    side: Side | None = None
+    venue: str | None = None
+
+
+class PriceBatch(msgspec.Struct, frozen=True, array_like=True):
+    """One publication of one shard. A reader decodes only the prices that it needs.
+
+    Attributes:
+        version: `VERSION`.
+        epoch: names the history that the `seq`s belong to.
+        published: ms, the publisher's clock.
+        prices: symbol -> encoded `Price`.
+    """
+
+    version: int
+    epoch: str
+    published: int
+    prices: dict[str, msgspec.Raw]
+
+
+class Trade(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One accepted trade as the log keeps it.
+
+    Attributes:
+        id: the upstream's trade id, unique per venue and symbol.
+        symbol: the upstream's symbol.
+        amount, price: canonical decimal text.
+        side: taker side, if the upstream says.
+        ts: event time, ms.
+        venue: where it traded, if the upstream says.
+    """
+
+    id: str
+    symbol: str
+    amount: str
+    price: str
+    side: Side | None
+    ts: int
+    venue: str | None = None
+
+
+class ServiceReport(msgspec.Struct, frozen=True):
+    """What one running service says of itself every two seconds.
+
+    Attributes:
+        service: `gateway`, `price-ingest`, `trade-notifier` or `metrics`.
+        instance: unique per process.
+        version: of Tickwire.
+        at: ms, when it was written.
+        started: ms.
+        ready: what `/readyz` answers.
+        ops_port: where `/livez`, `/readyz`, `/metrics` answer.
+        memory: resident bytes.
+        cpu: cores in use since the report before, 1.0 = one core.
+        figures: the service's own numbers, by metric name.
+        events: events received from clients, by name (gateway only).
+        address: host:port that clients connect to (gateway only).
+    """
+
+    service: str
+    instance: str
+    version: str
+    at: int
+    started: int
+    ready: bool
+    ops_port: int
+    memory: int
+    cpu: float
+    figures: dict[str, float] = {}
+    events: dict[str, int] = {}
+    address: str = ""
+
+
+class ClusterMetrics(msgspec.Struct, frozen=True):
+    """The `metrics` event's payload.
+
+    Attributes:
+        connections, rooms: sums over gateways.
+        memory: bytes, sum over services.
+        uptime: seconds since the oldest living service started.
+        cpu: cores in use, sum over services.
+        events: events received from clients, by name, sum over gateways.
+        gateways: `{gateway, connections, rooms, memory, uptime, cpu, ready}` of each.
+        services: `{service, instance, ready, memory, cpu, uptime}` of each.
+    """
+
+    connections: int
+    memory: int
+    uptime: float
+    cpu: float
+    rooms: int
+    events: dict[str, int]
+    gateways: list[dict[str, str | int | float | bool]]
+    services: list[dict[str, str | int | float | bool]]
+
+
+encode = msgspec.msgpack.Encoder().encode
+"""Any message that crosses as MessagePack -> bytes."""
+
+decode_price = msgspec.msgpack.Decoder(Price).decode
+decode_price_batch = msgspec.msgpack.Decoder(PriceBatch).decode
+decode_trade = msgspec.msgpack.Decoder(Trade).decode
+encode_json = msgspec.json.Encoder().encode
+decode_report = msgspec.json.Decoder(ServiceReport).decode
+decode_cluster_metrics = msgspec.json.Decoder(ClusterMetrics).decode
+
+DecodeError = msgspec.DecodeError
+"""What each decoder above raises for bytes that are not its message (`ValidationError` is one too)."""

@@ -1,0 +1,1 @@
+"""Names that cross a process boundary, each in one typed list."""

@@ -1,0 +1,60 @@
+"""Every way in which a connection ends. Metric labels and the README's table come from here.
+
+Stock clients cannot see a WebSocket close code, so `reconnect` decides *how* we end: a plain transport close brings
+them back with back-off, a Socket.IO DISCONNECT or CONNECT_ERROR keeps them away.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class CloseReason:
+    """One ending.
+
+    Attributes:
+        code: WebSocket close code, for logs and proxies; None where the close frame stays empty, as in Engine.IO.
+        text: metric label and log value.
+        meaning: for the README.
+        reconnect: whether a stock client comes back by itself.
+    """
+
+    code: int | None
+    text: str
+    meaning: str
+    reconnect: bool = True
+
+
+CLIENT_LEFT: Final = CloseReason(None, "client_left", "the client closed the connection")
+PEER_GONE: Final = CloseReason(None, "peer_gone", "the TCP connection ended without a closing handshake")
+PING_TIMEOUT: Final = CloseReason(None, "ping_timeout", "no pong within `PING_TIMEOUT_MS`")
+CONNECT_TIMEOUT: Final = CloseReason(None, "connect_timeout", "no namespace joined within `CONNECT_TIMEOUT_MS`")
+PROTOCOL_ERROR: Final = CloseReason(None, "protocol_error", "a packet that Engine.IO or Socket.IO does not allow")
+WEBSOCKET_ERROR: Final = CloseReason(1002, "websocket_error", "a frame that RFC 6455 does not allow")
+MESSAGE_TOO_BIG: Final = CloseReason(
+    1009, "message_too_big", "a message over `MAX_PAYLOAD_BYTES`, or in over 64 fragments"
+)
+FRAME_FLOOD: Final = CloseReason(1008, "frame_flood", "more frames a second than `MAX_FRAMES_PER_SECOND`")
+SLOW_CONSUMER: Final = CloseReason(1008, "slow_consumer", "not one byte drained within `WRITE_TIMEOUT_MS`")
+FELL_BEHIND: Final = CloseReason(1008, "fell_behind", "further behind the trade log than a gateway keeps in memory")
+BUFFER_FULL: Final = CloseReason(1008, "buffer_full", "more unsent bytes than `MAX_BUFFERED_BYTES`")
+SERVER_STOPPING: Final = CloseReason(1012, "server_stopping", "the gateway stops")
+KICKED: Final = CloseReason(None, "kicked", "told to leave by DISCONNECT", reconnect=False)
+INTERNAL_ERROR: Final = CloseReason(1011, "internal_error", "a defect in the gateway; see its log")
+
+ALL: Final = (
+    CLIENT_LEFT,
+    PEER_GONE,
+    PING_TIMEOUT,
+    CONNECT_TIMEOUT,
+    PROTOCOL_ERROR,
+    WEBSOCKET_ERROR,
+    MESSAGE_TOO_BIG,
+    FRAME_FLOOD,
+    SLOW_CONSUMER,
+    FELL_BEHIND,
+    BUFFER_FULL,
+    SERVER_STOPPING,
+    KICKED,
+    INTERNAL_ERROR,
+)

@@ -1,0 +1,78 @@
+"""Events, namespaces and rooms as clients see them."""
+
+from enum import StrEnum
+from typing import Final, Self
+
+NAMESPACE: Final = "/"
+"""The one namespace that Tickwire serves."""
+
+ADMIN_ROOM: Final = "admin"
+"""Room of `ServerEvent.METRICS`."""
+
+
+class ClientEvent(StrEnum):
+    """What a client may send. Each takes an optional ack."""
+
+    meaning: str
+
+    def __new__(cls, value: str, meaning: str) -> Self:
+        """Attach the README's sentence to the wire name."""
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.meaning = meaning
+        return member
+
+    AUTHENTICATE = ("authenticate", "(token): checks the token on an open connection and joins `user:{sub}`")
+    SUBSCRIBE_PRICE = (
+        "subscribe:price",
+        '(symbol or [symbols], opts?): joins `price:{symbol}`; the current price follows the ack. opts: `{deliver: "update" or "batch", max_hz}`',  # noqa: E501 - one table cell
+    )
+    UNSUBSCRIBE_PRICE = ("unsubscribe:price", "(symbol or [symbols]): leaves `price:{symbol}`")
+    RESYNC_PRICE = ("resync:price", "(symbol): sends the current price again, for a client that found a gap in `seq`")
+    SUBSCRIBE_TRADES = ("subscribe:trades", "(symbol or [symbols]): joins `trades:{symbol}`")
+    UNSUBSCRIBE_TRADES = ("unsubscribe:trades", "(symbol or [symbols]): leaves `trades:{symbol}`")
+    SUBSCRIBE_METRICS = ("subscribe:metrics", '(): joins `admin`; needs a token with `role: "admin"`')
+    UNSUBSCRIBE_METRICS = ("unsubscribe:metrics", "(): leaves `admin`")
+
+
+class ServerEvent(StrEnum):
+    """What the server emits."""
+
+    meaning: str
+
+    def __new__(cls, value: str, meaning: str) -> Self:
+        """Attach the README's sentence to the wire name."""
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.meaning = meaning
+        return member
+
+    HELLO = ("hello", "`{server_time, gateway, version}`: the first event after CONNECT")
+    AUTHENTICATED = ("authenticated", "`{sub, role, exp}`: after either kind of authentication")
+    PRICE_UPDATE = (
+        "price:update",
+        "`{symbol, price, ts, seq, n, bid?, ask?, amount?, side?, venue?, snap?}`: `n` source ticks are folded into it, so the `seq` before plus `n` is this `seq`; `snap: 1` marks a restated current price",  # noqa: E501 - one table cell
+    )
+    PRICE_BATCH = (
+        "price:batch",
+        "`[[symbol, price], ...], {ts, seqs, ns}`: the latest of each symbol that changed in the window; `seqs` and `ns` are parallel to the pairs",  # noqa: E501 - one table cell
+    )
+    TRADE_NEW = ("trade:new", "`{id, symbol, amount, price, side, ts, venue?}`: each trade once, in order per symbol")
+    TRADE_NOTIFICATION = ("trade:notification", "the same plus `user_id`, to the user that the trade names only")
+    METRICS = ("metrics", "`{connections, memory, uptime, cpu, rooms, events, gateways}`: to `admin`, every 5 s")
+    ERROR = ("error", "`{code, message, event?, ...}`: a request without an ack failed")
+
+
+def price_room(symbol: str) -> str:
+    """Room of every immediate price update of a symbol."""
+    return f"price:{symbol}"
+
+
+def trades_room(symbol: str) -> str:
+    """Room of every trade of a symbol."""
+    return f"trades:{symbol}"
+
+
+def user_room(user_id: str) -> str:
+    """Room of one user's own notifications."""
+    return f"user:{user_id}"

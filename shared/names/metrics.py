@@ -1,0 +1,95 @@
+"""Every Prometheus metric: name, kind, labels, help. `shared.telemetry` makes the objects.
+
+No label takes a value that a client or an upstream chooses freely.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+
+class Kind(Enum):
+    """What Prometheus calls the type."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+@dataclass(frozen=True, slots=True)
+class MetricDef:
+    """One metric; `buckets` in its base unit for a histogram."""
+
+    name: str
+    kind: Kind
+    help: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+
+def _counter(name: str, text: str, *labels: str) -> MetricDef:
+    return MetricDef(name, Kind.COUNTER, text, labels)
+
+
+def _gauge(name: str, text: str, *labels: str) -> MetricDef:
+    return MetricDef(name, Kind.GAUGE, text, labels)
+
+
+# Every service
+BUILD_INFO: Final = _gauge("tickwire_build_info", "Always 1; the labels say what runs.", "service", "version")
+REDIS_CONNECTED: Final = _gauge("tickwire_redis_connected", "1 while Redis answers this service.")
+LOOP_LAG: Final = _gauge("tickwire_event_loop_lag_seconds", "How late the last periodic timer fired.")
+
+# gateway
+CONNECTIONS: Final = _gauge("websocket_connections", "Open client connections.", "transport")
+ROOMS: Final = _gauge("websocket_rooms", "Rooms with at least one member.")
+EVENTS: Final = _counter("websocket_events_total", "Events received from clients.", "event")
+ACCEPTED: Final = _counter("tickwire_connections_accepted_total", "Client connections that were opened.")
+REFUSED: Final = _counter("tickwire_handshakes_refused_total", "Handshakes refused before the upgrade.", "reason")
+DISCONNECTS: Final = _counter("tickwire_disconnects_total", "Client connections that ended.", "reason")
+REQUEST_ERRORS: Final = _counter("tickwire_request_errors_total", "Client requests answered with an error.", "code")
+SENT_EVENTS: Final = _counter("tickwire_messages_sent_total", "Events handed to clients.", "event")
+SENT_BYTES: Final = _counter("tickwire_sent_bytes_total", "Bytes handed to sockets.")
+SLOW_PASSES: Final = _counter(
+    "tickwire_conflated_passes_total", "Times that a client was behind and was left to catch up."
+)
+SHARDS_WATCHED: Final = _gauge("tickwire_shards_watched", "Price shards that this gateway listens to.")
+PUBLISH_TO_SEND: Final = MetricDef(
+    "tickwire_publish_to_send_seconds",
+    Kind.HISTOGRAM,
+    "From the publication of prices to their writing to sockets, by the two machines' clocks.",
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5),
+)
+
+# price-ingest
+TICKS: Final = _counter("tickwire_ingest_ticks_total", "Upstream entries read.", "feed")
+TICKS_ACCEPTED: Final = _counter("tickwire_ingest_accepted_total", "Ticks that changed a price.")
+TICKS_DROPPED: Final = _counter(
+    "tickwire_ingest_dropped_total", "Ticks that changed nothing, or came too late.", "reason"
+)
+PUBLISHED: Final = _counter("tickwire_ingest_published_total", "Prices published, after conflation.")
+LAST_TICK: Final = _gauge("tickwire_ingest_last_tick_timestamp_seconds", "When the last entry was read.", "feed")
+SYMBOLS: Final = _gauge("tickwire_ingest_symbols", "Symbols with a price.")
+
+# trade-notifier
+TRADES: Final = _counter("tickwire_notifier_trades_total", "Trades appended to the log.")
+NOTIFICATIONS: Final = _counter("tickwire_notifier_notifications_total", "Notifications addressed to users.")
+DUPLICATES: Final = _counter("tickwire_notifier_duplicates_total", "Trades whose id the log already held.")
+REDELIVERED: Final = _counter("tickwire_notifier_redelivered_total", "Entries taken over from a dead or former reader.")
+TRIMMED: Final = _counter(
+    "tickwire_notifier_trimmed_total", "Entries trimmed from the upstream stream before they were read."
+)
+
+# Both readers of upstream
+DEAD_LETTERS: Final = _counter("tickwire_dead_letters_total", "Upstream entries refused.", "reason")
+
+# metrics, for the whole cluster
+SERVICES_UP: Final = _gauge("tickwire_services_up", "Instances that reported in the last ten seconds.", "service")
+SERVICES_READY: Final = _gauge("tickwire_services_ready", "Those of them that are ready.", "service")
+CLUSTER_CONNECTIONS: Final = _gauge("tickwire_cluster_connections", "Client connections, all gateways.")
+CLUSTER_ROOMS: Final = _gauge("tickwire_cluster_rooms", "Rooms, sum over gateways.")
+CLUSTER_EVENTS: Final = _gauge("tickwire_cluster_events", "Client events received by the living gateways.", "event")
+STREAM_LENGTH: Final = _gauge("tickwire_stream_entries", "Entries in a stream.", "stream")
+STREAM_LAG: Final = _gauge("tickwire_notifier_stream_lag", "Upstream trades not yet read by the notifiers.", "stream")
+PENDING: Final = _gauge("tickwire_notifier_pending", "Upstream trades read and not yet acknowledged.", "stream")
+OLDEST_PENDING: Final = _gauge("tickwire_notifier_oldest_pending_seconds", "Age of the oldest of them.", "stream")

@@ -1,0 +1,133 @@
+"""What a running service says of itself: a `ServiceReport` in Redis every two seconds, and whether Redis answers."""
+
+import asyncio
+import resource
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+from shared.bus.errors import BusUnavailableError
+from shared.bus.redis_bus import RedisBus
+from shared.clock import Clock
+from shared.health import Health
+from shared.log import get_logger
+from shared.messages import ServiceReport, encode_json
+from shared.names import metrics, redis_keys
+from shared.telemetry import Telemetry
+
+log = get_logger(__name__)
+
+REPORT_S: Final = 2.0
+PING_S: Final = 1.0
+REDIS_GRACE_S: Final = 15.0
+"""Readiness fails only after so long without Redis: an outage must not take every gateway out of rotation at once."""
+
+
+class RedisWatch:
+    """Pings Redis once a second, and measures how late that timer fires."""
+
+    def __init__(self, bus: RedisBus, clock: Clock, telemetry: Telemetry) -> None:
+        self._bus = bus
+        self._clock = clock
+        self._connected = telemetry.gauge(metrics.REDIS_CONNECTED)
+        self._lag = telemetry.gauge(metrics.LOOP_LAG)
+        self._answered = clock.monotonic()
+
+    def check(self) -> str | None:
+        """The readiness check."""
+        silent = self._clock.monotonic() - self._answered
+        return f"no answer for {silent:.0f} s" if silent > REDIS_GRACE_S else None
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        while True:
+            try:
+                await self._bus.ping()
+            except BusUnavailableError:
+                self._connected.set(0)
+            else:
+                self._answered = self._clock.monotonic()
+                self._connected.set(1)
+            due = self._clock.monotonic() + PING_S
+            await asyncio.sleep(PING_S)
+            self._lag.set(max(0.0, self._clock.monotonic() - due))
+
+
+class Reporter:
+    """Writes the reports. Best effort: a fault of Redis never stops a service from here.
+
+    Args:
+        service: the service's name.
+        instance: unique per process; the report's key.
+        bus: where reports go.
+        clock: of the service.
+        health: says whether it is ready, and its port.
+        fill: adds the service's own numbers to the fields of a `ServiceReport`.
+    """
+
+    def __init__(
+        self,
+        service: str,
+        instance: str,
+        bus: RedisBus,
+        clock: Clock,
+        health: Health,
+        fill: Callable[[dict[str, Any]], None],
+    ) -> None:
+        self._service = service
+        self._instance = instance
+        self._bus = bus
+        self._clock = clock
+        self._health = health
+        self._fill = fill
+        self._started = clock.now_ms()
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        busy, measured = _cpu_seconds(), self._clock.monotonic()
+        while True:
+            await asyncio.sleep(REPORT_S)
+            busy_before, measured_before = busy, measured
+            busy, measured = _cpu_seconds(), self._clock.monotonic()
+            cpu = (busy - busy_before) / max(measured - measured_before, 1e-3)
+            try:
+                await self._bus.hash_set(redis_keys.SERVICE_REPORTS, {self._instance: encode_json(self._report(cpu))})
+            except BusUnavailableError as error:
+                log.debug("report_lost", error=str(error))
+
+    async def forget(self) -> None:
+        """The service stops: take its report away."""
+        try:
+            await self._bus.hash_delete(redis_keys.SERVICE_REPORTS, [self._instance])
+        except BusUnavailableError as error:
+            log.debug("report_left", error=str(error))
+
+    def _report(self, cpu: float) -> ServiceReport:
+        fields: dict[str, Any] = {
+            "service": self._service,
+            "instance": self._instance,
+            "version": version("tickwire"),
+            "at": self._clock.now_ms(),
+            "started": self._started,
+            "ready": not self._health.failing(),
+            "ops_port": self._health.port,
+            "memory": resident_bytes(),
+            "cpu": round(cpu, 3),
+        }
+        self._fill(fields)
+        return ServiceReport(**fields)
+
+
+def _cpu_seconds() -> float:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+def resident_bytes() -> int:
+    """Resident memory of this process; where /proc is missing, its peak."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return pages * resource.getpagesize()

@@ -1,0 +1,145 @@
+"""Settings: frozen dataclasses read once from the environment, all wrong ones reported together.
+
+A service declares its settings as a dataclass whose fields are made by `setting`; the field's name in capitals is the
+variable's. The same declarations print `tickwire settings` and the README's table, so neither can go stale.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal, TypeVar, get_type_hints
+
+import msgspec
+
+_META: Final = "tickwire"
+
+T = TypeVar("T")
+
+Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+NotNegative = Annotated[int, msgspec.Meta(ge=0)]
+Shards = Annotated[int, msgspec.Meta(ge=1, le=1024)]
+
+
+class SettingsError(Exception):
+    """What is wrong with the environment: one sentence a variable, each beginning with its name."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SettingInfo:
+    """One row of the table that `tickwire settings` prints."""
+
+    name: str
+    default: str
+    unit: str
+    meaning: str
+    services: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Meta:
+    meaning: str
+    unit: str
+    shown_default: str | None
+
+
+def setting(default: Any, meaning: str, unit: str = "", shown_default: str | None = None) -> Any:  # noqa: ANN401 - as dataclasses.field
+    """Declare one setting: its default (any field type), what it means, its unit, how to print the default."""
+    return dataclasses.field(default=default, metadata={_META: _Meta(meaning, unit, shown_default)})
+
+
+def load(kind: type[T], environment: Mapping[str, str]) -> T:
+    """Read the dataclass `kind` from the environment. An empty variable counts as absent.
+
+    A tuple is written with commas. A dataclass that has a method `problems() -> list[str]` can refuse combinations.
+
+    Raises:
+        SettingsError: with every problem of every variable.
+    """
+    hints = get_type_hints(kind, include_extras=True)
+    values: dict[str, object] = {}
+    problems: list[str] = []
+    for field in dataclasses.fields(kind):  # type: ignore[arg-type]  # a type variable cannot say "dataclass"
+        name = field.name.upper()
+        text = environment.get(name, "").strip()
+        if not text:
+            continue
+        try:
+            values[field.name] = _convert(text, hints[field.name])
+        except msgspec.ValidationError as error:
+            problems.append(f"{name}={_shown(name, text)}: {_plain(error)}")
+    if not problems:
+        made = kind(**values)
+        check = getattr(made, "problems", None)
+        problems = check() if check is not None else []
+        if not problems:
+            return made
+    raise SettingsError(problems)
+
+
+def load_all(environment: Mapping[str, str], *kinds: type[Any]) -> tuple[Any, ...]:
+    """Read several dataclasses, reporting what is wrong with any of them together."""
+    loaded: list[object] = []
+    problems: dict[str, None] = {}
+    for kind in kinds:
+        try:
+            loaded.append(load(kind, environment))
+        except SettingsError as error:
+            problems.update(dict.fromkeys(error.problems))
+    if problems:
+        raise SettingsError(list(problems))
+    return tuple(loaded)
+
+
+def describe(kind: type[Any]) -> list[SettingInfo]:
+    """The rows of one dataclass, in the order in which they are declared."""
+    rows = []
+    for field in dataclasses.fields(kind):
+        meta: _Meta = field.metadata[_META]
+        rows.append(SettingInfo(field.name.upper(), _default_text(field.default, meta), meta.unit, meta.meaning))
+    return rows
+
+
+def _default_text(default: object, meta: _Meta) -> str:
+    if meta.shown_default is not None:
+        return meta.shown_default
+    if isinstance(default, tuple):
+        return ",".join(str(item) for item in default)
+    if isinstance(default, bool):
+        return str(default).lower()
+    return str(default)
+
+
+def _convert(text: str, kind: Any) -> object:  # noqa: ANN401 - a type expression
+    plain = getattr(kind, "__origin__", None)
+    if plain is tuple:
+        parts = [part.strip() for part in text.split(",") if part.strip()]
+        return msgspec.convert(parts, kind, strict=False)
+    return msgspec.convert(text, kind, strict=False)
+
+
+def _plain(error: msgspec.ValidationError) -> str:
+    return str(error).split(" - at ", 1)[0].replace("`", "")
+
+
+def _shown(name: str, text: str) -> str:
+    return "***" if "SECRET" in name or "URL" in name else repr(text)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CommonSettings:
+    """What every service reads."""
+
+    redis_url: str = setting(
+        "redis://127.0.0.1:6379",
+        "Redis or Valkey of the cluster: `redis://`, `rediss://` or `unix://`; unset in `tickwire up`: an embedded one",
+    )
+    ops_port: Port = setting(9090, "port of `/livez`, `/readyz` and `/metrics`; 0 picks a free one")
+    ops_host: str = setting("0.0.0.0", "address of that port")  # noqa: S104 - inside a pod; the port is never routed
+    price_shards: Shards = setting(16, "Pub/Sub channels that symbols are spread over; the same in the whole cluster")
+    trade_shards: Shards = setting(4, "trade logs that symbols are spread over; the same in the whole cluster")
+    log_level: Literal["debug", "info", "warning", "error"] = setting("info", "least severe log line that is written")
+    log_format: Literal["json", "console"] = setting("json", "`json` for machines, `console` for people")
