@@ -21,7 +21,7 @@ Event = MutableMapping[str, Any]  # structlog's own type: values are whatever a 
 
 def get_logger(name: str) -> FilteringBoundLogger:
     """A logger that says which module speaks."""
-    return cast("FilteringBoundLogger", structlog.get_logger(logger=name))  # noqa: TID251 - the one typed wrapper
+    return cast("FilteringBoundLogger", structlog.get_logger(module=name))  # noqa: TID251 - the one typed wrapper
 
 
 def redact(_logger: object, _method: str, event: Event) -> Mapping[str, Any]:
@@ -54,7 +54,10 @@ def configure_logging(level: str, form: str, **bound: str) -> None:
         redact,
     ]
     render: list[Processor] = (
-        [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        [
+            # A traceback with local variables would print tokens.
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
+        ]
         if form == "console"
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )

@@ -92,6 +92,7 @@ class ServiceReport(msgspec.Struct, frozen=True):
         figures: the service's own numbers, by metric name.
         events: events received from clients, by name (gateway only).
         address: host:port that clients connect to (gateway only).
+        pid: of the process, on its own machine.
     """
 
     service: str
@@ -106,6 +107,7 @@ class ServiceReport(msgspec.Struct, frozen=True):
     figures: dict[str, float] = {}
     events: dict[str, int] = {}
     address: str = ""
+    pid: int = 0
 
 
 class ClusterMetrics(msgspec.Struct, frozen=True):

@@ -1,6 +1,7 @@
 """What a running service says of itself: a `ServiceReport` in Redis every two seconds, and whether Redis answers."""
 
 import asyncio
+import os
 import resource
 from collections.abc import Callable
 from importlib.metadata import version
@@ -114,6 +115,7 @@ class Reporter:
             "ops_port": self._health.port,
             "memory": resident_bytes(),
             "cpu": round(cpu, 3),
+            "pid": os.getpid(),
         }
         self._fill(fields)
         return ServiceReport(**fields)

@@ -1,5 +1,7 @@
 """Prometheus objects, made from `shared.names.metrics`: the only file that knows the client library."""
 
+from collections.abc import Callable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST as _OPENMETRICS
@@ -14,6 +16,7 @@ class Telemetry:
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         self._made: dict[str, Counter | Gauge | Histogram] = {}
+        self._refreshers: list[Callable[[], None]] = []
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
 
@@ -54,8 +57,14 @@ class Telemetry:
         assert isinstance(made, Histogram)
         return made
 
+    def before_exposition(self, refresh: Callable[[], None]) -> None:
+        """Have `refresh` copy numbers that are counted elsewhere, each time somebody looks."""
+        self._refreshers.append(refresh)
+
     def exposition(self, accept: str) -> tuple[bytes, str]:
         """What `/metrics` answers, and its content type: OpenMetrics where the scraper asks for it."""
+        for refresh in self._refreshers:
+            refresh()
         if "application/openmetrics-text" in accept:
             return _openmetrics(self._registry), _OPENMETRICS  # type: ignore[no-untyped-call]  # the library left it out
         return generate_latest(self._registry), CONTENT_TYPE_LATEST

@@ -10,6 +10,18 @@ class StreamEntry(NamedTuple):
     fields: dict[bytes, bytes]
 
 
+class StreamEnds(NamedTuple):
+    """The two ends of a stream.
+
+    Attributes:
+        first: id of the oldest entry that is still there, None in an empty stream.
+        last: the newest id that the stream ever had, `0-0` where there is no stream.
+    """
+
+    first: str | None
+    last: str
+
+
 class GroupInfo(NamedTuple):
     """How far a consumer group is.
 
@@ -36,3 +48,9 @@ class PubSubEvent(NamedTuple):
 def entry_ms(entry_id: str) -> int:
     """The Redis clock's milliseconds in an entry id `ms-seq`."""
     return int(entry_id.partition("-")[0])
+
+
+def entry_order(entry_id: str) -> tuple[int, int]:
+    """What orders entry ids; they do not sort as text."""
+    ms, _, number = entry_id.partition("-")
+    return int(ms), int(number or 0)

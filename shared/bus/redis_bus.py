@@ -16,7 +16,7 @@ from redis import exceptions
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from shared.bus.entries import GroupInfo, PubSubEvent, StreamEntry, entry_ms
+from shared.bus.entries import GroupInfo, PubSubEvent, StreamEnds, StreamEntry, entry_ms
 from shared.bus.errors import BusError, BusRefusedError, BusUnavailableError, FencedError, GroupMissingError
 
 SOCKET_TIMEOUT_S: Final = 3.0
@@ -193,21 +193,16 @@ class RedisBus:
 
     async def last_ids(self, streams: Sequence[str]) -> dict[str, str]:
         """The newest id that each stream ever had, `0-0` for a stream that does not exist."""
+        return {stream: ends.last for stream, ends in (await self.stream_ends(streams)).items()}
+
+    async def stream_ends(self, streams: Sequence[str]) -> dict[str, StreamEnds]:
+        """Oldest and newest id of each stream, in one round trip."""
         with _our_errors():
             async with self._client.pipeline(transaction=False) as pipe:
                 for stream in streams:
                     pipe.xinfo_stream(stream)
                 replies = await pipe.execute(raise_on_error=False)
-        ids = {}
-        for stream, reply in zip(streams, replies, strict=True):
-            if isinstance(reply, exceptions.ResponseError) and "no such key" in str(reply):
-                ids[stream] = "0-0"
-            elif isinstance(reply, Exception):
-                with _our_errors():
-                    raise reply
-            else:
-                ids[stream] = _text(reply["last-generated-id"])
-        return ids
+        return {stream: _ends(reply) for stream, reply in zip(streams, replies, strict=True)}
 
     async def find_streams(self, pattern: str) -> list[str]:
         """Names of the streams that match a glob pattern, in order of name."""
@@ -275,6 +270,16 @@ def parse_entries(reply: object) -> list[StreamEntry]:
         pairs = iter(flat or ())
         entries.append(StreamEntry(_text(entry_id), dict(zip(pairs, pairs, strict=True))))
     return entries
+
+
+def _ends(reply: Any) -> StreamEnds:  # noqa: ANN401 - a mapping, or the error in its place
+    if isinstance(reply, exceptions.ResponseError) and "no such key" in str(reply):
+        return StreamEnds(None, "0-0")
+    if isinstance(reply, Exception):
+        with _our_errors():
+            raise reply
+    first = reply["first-entry"]
+    return StreamEnds(_text(first[0]) if first else None, _text(reply["last-generated-id"]))
 
 
 def _text(value: bytes | str) -> str:

@@ -34,6 +34,7 @@ WEBSOCKET_ERROR: Final = CloseReason(1002, "websocket_error", "a frame that RFC 
 MESSAGE_TOO_BIG: Final = CloseReason(
     1009, "message_too_big", "a message over `MAX_PAYLOAD_BYTES`, or in over 64 fragments"
 )
+INVALID_TEXT: Final = CloseReason(1007, "invalid_text", "a text message that is not UTF-8")
 FRAME_FLOOD: Final = CloseReason(1008, "frame_flood", "more frames a second than `MAX_FRAMES_PER_SECOND`")
 SLOW_CONSUMER: Final = CloseReason(1008, "slow_consumer", "not one byte drained within `WRITE_TIMEOUT_MS`")
 FELL_BEHIND: Final = CloseReason(1008, "fell_behind", "further behind the trade log than a gateway keeps in memory")
@@ -50,6 +51,7 @@ ALL: Final = (
     PROTOCOL_ERROR,
     WEBSOCKET_ERROR,
     MESSAGE_TOO_BIG,
+    INVALID_TEXT,
     FRAME_FLOOD,
     SLOW_CONSUMER,
     FELL_BEHIND,

@@ -70,6 +70,12 @@ TICKS_DROPPED: Final = _counter(
 PUBLISHED: Final = _counter("tickwire_ingest_published_total", "Prices published, after conflation.")
 LAST_TICK: Final = _gauge("tickwire_ingest_last_tick_timestamp_seconds", "When the last entry was read.", "feed")
 SYMBOLS: Final = _gauge("tickwire_ingest_symbols", "Symbols with a price.")
+INGEST_GAPS: Final = _counter(
+    "tickwire_ingest_gaps_total", "Times that an upstream stream had lost what was not yet read.", "reason"
+)
+INGEST_ACTIVE: Final = _gauge(
+    "tickwire_ingest_active", "1 in the instance that writes prices, 0 in one that stands by."
+)
 
 # trade-notifier
 TRADES: Final = _counter("tickwire_notifier_trades_total", "Trades appended to the log.")
@@ -79,6 +85,7 @@ REDELIVERED: Final = _counter("tickwire_notifier_redelivered_total", "Entries ta
 TRIMMED: Final = _counter(
     "tickwire_notifier_trimmed_total", "Entries trimmed from the upstream stream before they were read."
 )
+OWNED_STREAMS: Final = _gauge("tickwire_notifier_streams_owned", "Upstream streams that this replica reads.")
 
 # Both readers of upstream
 DEAD_LETTERS: Final = _counter("tickwire_dead_letters_total", "Upstream entries refused.", "reason")

@@ -17,6 +17,9 @@ FEED_TRADES: Final = "feed:trades"
 TRADE_GROUP: Final = "trade-notifier"
 """Consumer group of `FEED_TRADES` and its partitions."""
 
+TRADE_CONSUMER: Final = "owner"
+"""The group's one consumer: whichever replica holds the lease, so that names of dead replicas do not pile up."""
+
 DEAD_PRICES: Final = "dead:prices"
 """Stream of refused price entries with the reason, capped. Written by price-ingest."""
 
@@ -70,10 +73,15 @@ def log_seen(log: str) -> str:
 
 
 def log_fences(log: str) -> str:
-    """Hash upstream stream -> highest lease token that has appended to a log."""
+    """Hash upstream stream -> stamp `token:owner` of the newest lease holder that has opened a log for writing."""
     return f"{log}:fences"
 
 
 def feed_lease(stream: str) -> str:
     """Lease of the one trade-notifier that reads an upstream stream; shares the stream's slot."""
     return f"{{{stream}}}:lease"
+
+
+def feed_position(stream: str) -> str:
+    """Text: id up to which the trade-notifiers have done every entry of an upstream stream; shares its slot."""
+    return f"{{{stream}}}:position"

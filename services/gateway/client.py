@@ -1,0 +1,159 @@
+"""One Socket.IO client: the protocol machine on one side, an application's namespaces on the other.
+
+Knows nothing of markets: what a namespace does is a `Namespaces` object, so that another application (the conformance
+app, say) can stand on the same stack.
+"""
+
+from collections.abc import Mapping
+from typing import Final, Protocol, assert_never
+
+from protocol.socketio.connection import Connection, ConnectionSettings
+from protocol.socketio.happenings import AckReceived, AckUnknown, ConnectRequested, EventReceived, NamespaceLeft
+from protocol.socketio.packets import Value
+from protocol.socketio.parser import MessageData
+from services.gateway.connection import EngineConnection
+from services.gateway.encoding import Encoder
+from services.gateway.frames import frame_messages
+from services.gateway.outbox import Flusher, Outbox
+from shared.names.close_reasons import KICKED, CloseReason
+
+INVALID_NAMESPACE: Final = "Invalid namespace"
+
+
+class Namespaces(Protocol):
+    """What an application does with its clients. One object serves all of them."""
+
+    def connect(self, client: "Client", namespace: str, auth: Mapping[str, Value]) -> None:
+        """A client asks for a namespace: call `client.accept` or `client.refuse` before returning."""
+
+    def event(self, client: "Client", received: EventReceived) -> None:
+        """A client that is in the namespace sent an event."""
+
+    def answered(self, client: "Client", received: AckReceived) -> None:
+        """A client answered what `client.ask` sent."""
+
+    def left(self, client: "Client", namespace: str) -> None:
+        """A client left, was put out or is gone."""
+
+    def drained(self, outbox: Outbox) -> None:
+        """A client that was behind takes more."""
+
+
+class Client:
+    """One client, from the opening of its connection on.
+
+    Attributes:
+        connection: below.
+        member: what the application keeps of it.
+    """
+
+    __slots__ = ("_encoder", "_flusher", "_namespaces", "_outbox", "_socket", "connection", "member")
+
+    def __init__(
+        self,
+        connection: EngineConnection,
+        settings: ConnectionSettings,
+        encoder: Encoder,
+        flusher: Flusher,
+        namespaces: Namespaces,
+    ) -> None:
+        self.connection = connection
+        self._socket = Connection(settings, connection.now)
+        self._encoder = encoder
+        self._flusher = flusher
+        self._namespaces = namespaces
+        self._outbox: Outbox | None = None
+        self.member: object = None
+
+    @property
+    def outbox(self) -> Outbox:
+        """What the client is sent through; only once its first message has told its parser."""
+        if self._outbox is None:
+            parser = self._socket.parser
+            assert parser is not None, "nothing is sent before the client's CONNECT"
+            self._outbox = Outbox(self.connection, self._flusher, self._encoder.index_of(parser))
+        return self._outbox
+
+    # What the application calls
+
+    def accept(self, namespace: str, sid: str) -> None:
+        """Let the client into a namespace that it asked for."""
+        self._send(self._socket.accept(namespace, sid))
+
+    def refuse(self, namespace: str, message: str, data: Value = None) -> None:
+        """Turn it down. Stock clients do not try again by themselves: for final verdicts only."""
+        self._send(self._socket.refuse(namespace, message, data))
+
+    def emit(self, namespace: str, event: str, *args: Value) -> None:
+        """Send an event to this client alone."""
+        self._send(self._socket.send_event(namespace, event, *args))
+
+    def ask(self, namespace: str, event: str, *args: Value, token: object) -> None:
+        """Send an event that the client is to answer; `Namespaces.answered` gets `token` back."""
+        self._send(self._socket.ask(namespace, event, *args, token=token, now=self.connection.now))
+
+    def acknowledge(self, received: EventReceived, *args: Value) -> None:
+        """Answer an event, if its sender asked for an answer."""
+        if received.ack_id is not None:
+            self._send(self._socket.send_ack(received.namespace, received.ack_id, *args))
+
+    def disconnect(self, namespace: str) -> None:
+        """Put the client out of a namespace; its connection stays."""
+        self._send(self._socket.disconnect(namespace))
+        self._namespaces.left(self, namespace)
+
+    def kick(self) -> None:
+        """Put the client out of every namespace, then end its connection; it does not come back by itself."""
+        for namespace in self._socket.namespaces:
+            self.disconnect(namespace)
+        self.outbox.flush()
+        self.connection.end(KICKED)
+
+    # `Application`
+
+    def receive(self, data: MessageData, now: float) -> None:
+        """Take one message of the client.
+
+        Raises:
+            PeerError: it broke a rule.
+        """
+        match happening := self._socket.receive_message(data, now):
+            case EventReceived():
+                self._namespaces.event(self, happening)
+            case ConnectRequested(namespace, auth):
+                self._namespaces.connect(self, namespace, auth)
+            case NamespaceLeft(namespace):
+                self._namespaces.left(self, namespace)
+            case AckReceived():
+                self._namespaces.answered(self, happening)
+            case AckUnknown() | None:
+                pass
+            case _:
+                assert_never(happening)
+
+    def drained(self) -> None:
+        """The carrier takes more again."""
+        if self._outbox is not None:
+            self._namespaces.drained(self._outbox)
+
+    def closed(self, _reason: CloseReason) -> None:
+        """The connection has ended."""
+        for left in self._socket.close():
+            self._namespaces.left(self, left.namespace)
+        if self._outbox is not None:
+            self._outbox.drop()
+
+    def next_deadline(self) -> float:
+        """The protocol's."""
+        return self._socket.next_deadline()
+
+    def handle_deadline(self, now: float) -> None:
+        """Let it pass.
+
+        Raises:
+            PeerError: the client was too slow.
+        """
+        self._socket.handle_deadline(now)
+
+    def _send(self, messages: tuple[MessageData, ...]) -> None:
+        self.outbox.send(frame_messages(messages))

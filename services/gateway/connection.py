@@ -1,0 +1,240 @@
+"""One Engine.IO connection: a carrier below, a protocol session in the middle, an application above.
+
+The carrier (a WebSocket) hands in Engine.IO frames; the session says what they mean; messages go to the application,
+which writes back through here. Every way in which a connection ends passes `end`, and `_reason_of` is the one place
+that turns an error into an ending.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from math import inf
+from typing import Final, Protocol, assert_never
+
+from protocol.engineio import codec
+from protocol.engineio.packets import Message
+from protocol.engineio.session import (
+    CloseCause,
+    Closed,
+    ProbeRejected,
+    Send,
+    Session,
+    SessionSettings,
+    Transport,
+    Upgraded,
+)
+from protocol.errors import PeerError, ViolationCode
+from protocol.socketio.parser import MessageData
+from services.gateway.deadlines import Deadlines, Due
+from services.gateway.frames import frame_packet
+from shared.log import get_logger
+from shared.names import close_reasons
+from shared.names.close_reasons import CloseReason
+
+log = get_logger(__name__)
+
+_CAUSES: Final[Mapping[CloseReason, CloseCause]] = {
+    close_reasons.CLIENT_LEFT: CloseCause.PEER_CLOSED,
+    close_reasons.PEER_GONE: CloseCause.TRANSPORT_ERROR,
+    close_reasons.PING_TIMEOUT: CloseCause.PING_TIMEOUT,
+    close_reasons.PROTOCOL_ERROR: CloseCause.PARSE_ERROR,
+    close_reasons.WEBSOCKET_ERROR: CloseCause.PARSE_ERROR,
+    close_reasons.MESSAGE_TOO_BIG: CloseCause.PARSE_ERROR,
+    close_reasons.SERVER_STOPPING: CloseCause.SHUTDOWN,
+}
+"""What Socket.IO calls an ending; any other is `FORCED_BY_SERVER`."""
+
+
+class Carrier(Protocol):
+    """What carries frames: a WebSocket."""
+
+    @property
+    def writable(self) -> bool:
+        """Whether it takes more now; it calls `EngineConnection.drained` when it does again."""
+
+    def write(self, frames: bytes) -> None:
+        """Send finished frames."""
+
+    def close(self, reason: CloseReason) -> None:
+        """Say goodbye, then go. It calls `EngineConnection.carrier_lost` when it is gone."""
+
+    def next_deadline(self) -> float:
+        """Its own next deadline."""
+
+    def handle_deadline(self, now: float) -> None:
+        """Let it pass."""
+
+
+class Application(Protocol):
+    """What a connection serves."""
+
+    def receive(self, data: MessageData, now: float) -> None:
+        """Take one message.
+
+        Raises:
+            PeerError: the client broke a rule; the connection ends.
+        """
+
+    def drained(self) -> None:
+        """The carrier takes more again."""
+
+    def closed(self, reason: CloseReason) -> None:
+        """The connection has ended; nothing can be sent any more."""
+
+    def next_deadline(self) -> float:
+        """The application's own next deadline for this client."""
+
+    def handle_deadline(self, now: float) -> None:
+        """Let it pass.
+
+        Raises:
+            PeerError: the client was too slow; the connection ends.
+        """
+
+
+class Host:
+    """What all connections of one endpoint share.
+
+    Args:
+        loop: their clock.
+        deadlines: their timer.
+        session_settings: heartbeat and limits, as told to clients.
+        on_end: called once for each connection that ended.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        deadlines: Deadlines,
+        session_settings: SessionSettings,
+        on_end: Callable[["EngineConnection", CloseReason], None],
+    ) -> None:
+        self.loop = loop
+        self.deadlines = deadlines
+        self.session_settings = session_settings
+        self.on_end = on_end
+
+
+class EngineConnection:
+    """One client, whatever it speaks above Engine.IO."""
+
+    __slots__ = ("_application", "_carrier", "_ended", "_host", "_session", "due")
+
+    def __init__(self, host: Host, carrier: Carrier, sid: str, transport: Transport) -> None:
+        self._host = host
+        self._carrier = carrier
+        self._session = Session(host.session_settings, sid, transport, host.loop.time())
+        self._application: Application | None = None
+        self._ended = False
+        self.due: Due | None = None
+
+    @property
+    def now(self) -> float:
+        """The event loop's clock."""
+        return self._host.loop.time()
+
+    @property
+    def writable(self) -> bool:
+        """Whether the carrier takes more now."""
+        return self._carrier.writable
+
+    @property
+    def transport(self) -> Transport:
+        """What carries it: a metric label."""
+        return self._session.transport
+
+    def open(self, application: Application) -> None:
+        """Send the handshake and begin to serve."""
+        self._application = application
+        self._carrier.write(frame_packet(self._session.open_packet()))
+        self.rearm()
+
+    def rearm(self) -> None:
+        """Some deadline of this connection may have changed."""
+        self._host.deadlines.watch(self)
+
+    def write(self, frames: bytes) -> None:
+        """Send finished frames to the client."""
+        if not self._ended:
+            self._carrier.write(frames)
+
+    def end(self, reason: CloseReason) -> None:
+        """End the connection; harmless when it has ended."""
+        if self._ended:
+            return
+        self._ended = True
+        self._session.finish(_CAUSES.get(reason, CloseCause.FORCED_BY_SERVER))
+        if self._application is not None:
+            self._application.closed(reason)
+            self._application = None
+        self._carrier.close(reason)
+        self._host.on_end(self, reason)
+        self.rearm()
+
+    # Called by the carrier
+
+    def receive_frame(self, frame: str | bytes) -> None:
+        """Take one Engine.IO frame."""
+        if self._ended or self._application is None:
+            return
+        now = self._host.loop.time()
+        try:
+            received = self._session.receive_packet(codec.decode(frame), now)
+            if isinstance(received, Message):
+                self._application.receive(received.data, now)
+            elif isinstance(received, Closed):
+                self.end(close_reasons.CLIENT_LEFT)
+        except PeerError as error:
+            self._fail(error)
+        self.rearm()
+
+    def drained(self) -> None:
+        """The carrier takes more again."""
+        if self._application is not None:
+            self._application.drained()
+
+    def carrier_lost(self, reason: CloseReason) -> None:
+        """The carrier is gone: the connection has ended, if it had not before."""
+        self.end(reason)
+        self._host.deadlines.forget(self)
+
+    # Called by `Deadlines`
+
+    def next_deadline(self) -> float:
+        """The earliest of all layers."""
+        application = inf if self._application is None else self._application.next_deadline()
+        return min(self._session.next_deadline(), self._carrier.next_deadline(), application)
+
+    def handle_deadline(self, now: float) -> None:
+        """Let time pass in all layers."""
+        self._carrier.handle_deadline(now)
+        if self._application is None:
+            return
+        for action in self._session.handle_deadline(now):
+            match action:
+                case Send(packet):
+                    self._carrier.write(frame_packet(packet))
+                case Closed():
+                    self.end(close_reasons.PING_TIMEOUT)
+                    return
+                case Upgraded() | ProbeRejected():
+                    pass
+                case _:
+                    assert_never(action)
+        try:
+            self._application.handle_deadline(now)
+        except PeerError as error:
+            self._fail(error)
+
+    def _fail(self, error: PeerError) -> None:
+        log.info("client_broke_protocol", rule=error.code.value, limit=error.limit, actual=error.actual)
+        self.end(_reason_of(error))
+
+
+def _reason_of(error: PeerError) -> CloseReason:
+    match error.code:
+        case ViolationCode.CONNECT_TIMEOUT:
+            return close_reasons.CONNECT_TIMEOUT
+        case ViolationCode.PAYLOAD_TOO_LARGE:
+            return close_reasons.MESSAGE_TOO_BIG
+        case _:
+            return close_reasons.PROTOCOL_ERROR

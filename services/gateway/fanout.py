@@ -1,0 +1,137 @@
+"""Delivers events to rooms: encode once for each parser, append the same bytes to every member, write once a turn.
+
+Fed by the price, trade and metrics feeds; feeds outboxes, and the window for those that are behind (`catch_up.py`). The
+loops over members are the gateway's hot path.
+"""
+
+from collections.abc import Sequence
+
+from services.gateway.encoding import Encoded, Encoder
+from services.gateway.hub import Hub, Room
+from services.gateway.market import UNKNOWN, Change
+from services.gateway.outbox import NOT_BEHIND, Flusher, Outbox
+from services.gateway.payloads import Payload, Payloads, batch_extras
+from services.gateway.trade_window import TradeWindow
+from shared.messages import Price, Trade
+from shared.names import events
+from shared.names.events import ServerEvent
+
+
+class Fanout:
+    """All deliveries of a gateway.
+
+    Attributes:
+        delivered: how many events were handed to clients, by name.
+    """
+
+    def __init__(self, hub: Hub, encoder: Encoder, payloads: Payloads, flusher: Flusher, window: TradeWindow) -> None:
+        self._hub = hub
+        self._encoder = encoder
+        self._payloads = payloads
+        self._flusher = flusher
+        self._window = window
+        self.delivered: dict[ServerEvent, int] = dict.fromkeys(ServerEvent, 0)
+
+    def price(self, symbol: str, price: Price, base: int) -> None:
+        """Send one new price to those who want each one."""
+        room = self._hub.find(events.price_room(symbol))
+        if room is not None:
+            self.price_to(room, symbol, price, base)
+
+    def price_to(self, room: Room, symbol: str, price: Price, base: int) -> None:
+        """Send a price that builds on `seq` `base` to the members of a room; those behind will owe it."""
+        event = self.price_event(symbol, price, base)
+        touched: list[Outbox] = []
+        count = 0
+        for parser, members in enumerate(room.members):
+            if not members:
+                continue
+            frame = event.frame(parser)
+            count += len(members)
+            for member in members:
+                if member.behind:
+                    self.owe_price(member, symbol, base)
+                    continue
+                queue = member.queue
+                if not queue:
+                    touched.append(member)
+                queue.append(frame)
+        self._flusher.touch_all(touched)
+        self.delivered[ServerEvent.PRICE_UPDATE] += count
+
+    def price_event(self, symbol: str, price: Price, base: int) -> Encoded:
+        """`price:update`; a base that is unknown, or of an epoch gone by, makes it a snapshot."""
+        known = UNKNOWN < base < price.seq
+        payload = self._payloads.price_update(symbol, price, price.seq - base if known else 0, snapshot=not known)
+        return self._encoder.event(ServerEvent.PRICE_UPDATE, payload)
+
+    def batch_frame(self, parser: int, changes: Sequence[Change], ts: int) -> bytes:
+        """A `price:batch` for one client: those that build on `UNKNOWN` restate, and are a snapshot when all do."""
+        pairs = [self._encoder.pair(parser, self._payloads.price_pair(item.symbol, item.price)) for item in changes]
+        known = [UNKNOWN < item.base < item.price.seq for item in changes]
+        ns = [item.price.seq - item.base if sure else 0 for item, sure in zip(changes, known, strict=True)]
+        extras = batch_extras(ts, [item.price.seq for item in changes], ns, snapshot=not any(known))
+        return self._encoder.batch(parser, pairs, extras)
+
+    def owe_price(self, member: Outbox, symbol: str, base: int) -> None:
+        """Remember that a client which is behind did not get a price."""
+        if member.owed_prices is None:
+            member.owed_prices = {}
+        member.owed_prices.setdefault(symbol, base)
+
+    def trade(self, symbol: str, trade: Trade) -> None:
+        """Send one trade of the log to everybody in its room."""
+        room = self._hub.find(events.trades_room(symbol))
+        if room is not None:
+            self._log_entry(room, ServerEvent.TRADE_NEW, self._payloads.trade(trade))
+
+    def notification(self, user_id: str, trade: Trade) -> None:
+        """Send one trade to the user whom it concerns."""
+        room = self._hub.find(events.user_room(user_id))
+        if room is not None:
+            payload = self._payloads.trade_notification(trade, user_id)
+            self._log_entry(room, ServerEvent.TRADE_NOTIFICATION, payload)
+
+    def wants_trades(self, symbol: str) -> bool:
+        """Whether anybody would get this symbol's trades."""
+        return self._hub.find(events.trades_room(symbol)) is not None
+
+    def wants_user(self, user_id: str) -> bool:
+        """Whether this user is here."""
+        return self._hub.find(events.user_room(user_id)) is not None
+
+    def metrics(self, payload: Payload) -> None:
+        """Send the cluster's figures to the admins."""
+        room = self._hub.find(events.ADMIN_ROOM)
+        if room is None:
+            return
+        event = self._encoder.event(ServerEvent.METRICS, payload)
+        for parser, members in enumerate(room.members):
+            for member in members:
+                member.send(event.frame(parser))
+            self.delivered[ServerEvent.METRICS] += len(members)
+
+    def _log_entry(self, room: Room, name: ServerEvent, payload: Payload) -> None:
+        event = self._encoder.event(name, payload)
+        if self._flusher.behind:
+            index = self._window.append(room.name, event)
+        else:
+            index = NOT_BEHIND
+            if len(self._window):
+                self._window.clear()
+        touched: list[Outbox] = []
+        for parser, members in enumerate(room.members):
+            if not members:
+                continue
+            frame = event.frame(parser)
+            self.delivered[name] += len(members)
+            for member in members:
+                if member.behind:
+                    if member.log_position == NOT_BEHIND:
+                        member.log_position = index
+                    continue
+                queue = member.queue
+                if not queue:
+                    touched.append(member)
+                queue.append(frame)
+        self._flusher.touch_all(touched)

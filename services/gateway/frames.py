@@ -1,0 +1,47 @@
+"""Engine.IO packets as finished WebSocket frames (RFC 6455 section 5.2).
+
+A server's frames carry no mask, so the same bytes go to every client: an update is framed once, not once a client. The
+frame is also the unit that travels inside the gateway; a transport that does not speak WebSocket unwraps it.
+"""
+
+from collections.abc import Iterable
+from struct import Struct
+from typing import Final
+
+from protocol.engineio import codec
+from protocol.engineio.packets import Packet
+from protocol.socketio.parser import MessageData
+
+_FIN_TEXT: Final = 0x81
+_FIN_BINARY: Final = 0x82
+_SHORT: Final = 126
+_MEDIUM: Final = 0x10000
+_header_16: Final = Struct("!BBH").pack
+_header_64: Final = Struct("!BBQ").pack
+
+
+def frame_message(data: MessageData) -> bytes:
+    """One Engine.IO message, text or binary, as one frame."""
+    if isinstance(data, str):
+        return _frame(_FIN_TEXT, b"4" + data.encode())
+    return _frame(_FIN_BINARY, data)
+
+
+def frame_messages(messages: Iterable[MessageData]) -> bytes:
+    """The messages of one Socket.IO packet, its attachments included, as frames in one piece."""
+    return b"".join([frame_message(data) for data in messages])
+
+
+def frame_packet(packet: Packet) -> bytes:
+    """Any Engine.IO packet as one frame."""
+    data = codec.encode(packet)
+    return _frame(_FIN_TEXT, data.encode()) if isinstance(data, str) else _frame(_FIN_BINARY, data)
+
+
+def _frame(first: int, payload: bytes) -> bytes:
+    length = len(payload)
+    if length < _SHORT:
+        return bytes((first, length)) + payload
+    if length < _MEDIUM:
+        return _header_16(first, 126, length) + payload
+    return _header_64(first, 127, length) + payload

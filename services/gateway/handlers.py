@@ -1,0 +1,280 @@
+"""What each client event means: the market application on top of `Client`.
+
+A handler reads its arguments, acts at once (nothing here waits for Redis) and answers exactly once; then the current
+prices follow, so that a client always sees: ack, snapshot, updates.
+"""
+
+import secrets
+from collections.abc import Callable, Mapping
+from typing import Final, Literal
+
+from protocol.socketio.happenings import AckReceived, EventReceived
+from protocol.socketio.packets import Value
+from services.gateway.catch_up import CatchUp
+from services.gateway.client import INVALID_NAMESPACE, Client
+from services.gateway.hub import Hub
+from services.gateway.limits import ClientLimits, EventRates
+from services.gateway.outbox import Outbox
+from services.gateway.payloads import Payload, identity_payload
+from services.gateway.requests import Request, RequestError, check_symbol, shown_symbol
+from services.gateway.subscriptions import IMMEDIATE, Delivery, Subscriber, Subscriptions
+from services.gateway.windows import Windows
+from shared.clock import Clock
+from shared.identity import AuthError, AuthFailure, Identity, TokenVerifier
+from shared.log import get_logger
+from shared.names import error_codes, events
+from shared.names.error_codes import ErrorCode
+from shared.names.events import NAMESPACE, ClientEvent, ServerEvent
+
+log = get_logger(__name__)
+
+PRICE_OPTIONS: Final = frozenset({"deliver", "max_hz"})
+OTHER_EVENT: Final = "other"
+"""Metric label and rate limit of every event that does not exist: clients must not make either grow."""
+
+ERRORS: Final = "error"
+"""Rate limit of `error` events about refused events, so that a flood is not answered by a flood."""
+
+
+class Member:
+    """What the gateway keeps of one client in the namespace."""
+
+    __slots__ = ("identity", "limits", "subscriptions")
+
+    def __init__(self, outbox: Outbox, rates: EventRates) -> None:
+        self.identity: Identity | None = None
+        self.limits = ClientLimits(rates)
+        self.subscriptions = Subscriptions(outbox)
+
+
+class Handlers:
+    """Serves every client of a gateway; implements `Namespaces`."""
+
+    def __init__(  # noqa: PLR0913 - the parts of one gateway
+        self,
+        *,
+        gateway: str,
+        version: str,
+        clock: Clock,
+        hub: Hub,
+        windows: Windows,
+        subscriber: Subscriber,
+        catch_up: CatchUp,
+        verifier: TokenVerifier,
+        auth_mode: Literal["optional", "required"],
+        rates: EventRates,
+        max_subscriptions: int,
+        max_symbols: int,
+    ) -> None:
+        self._gateway = gateway
+        self._version = version
+        self._clock = clock
+        self._hub = hub
+        self._windows = windows
+        self._subscriber = subscriber
+        self._catch_up = catch_up
+        self._verifier = verifier
+        self._token_required = auth_mode == "required"
+        self._rates = rates
+        self._max_subscriptions = max_subscriptions
+        self._max_symbols = max_symbols
+        self._by_event: Mapping[str, Callable[[Request, Member], None]] = {
+            ClientEvent.AUTHENTICATE: self._authenticate,
+            ClientEvent.SUBSCRIBE_PRICE: self._subscribe_price,
+            ClientEvent.UNSUBSCRIBE_PRICE: self._unsubscribe_price,
+            ClientEvent.RESYNC_PRICE: self._resync_price,
+            ClientEvent.SUBSCRIBE_TRADES: self._subscribe_trades,
+            ClientEvent.UNSUBSCRIBE_TRADES: self._unsubscribe_trades,
+            ClientEvent.SUBSCRIBE_METRICS: self._subscribe_metrics,
+            ClientEvent.UNSUBSCRIBE_METRICS: self._unsubscribe_metrics,
+        }
+        self.received: dict[str, int] = dict.fromkeys([*ClientEvent, OTHER_EVENT], 0)
+        self.errors: dict[ErrorCode, int] = dict.fromkeys(error_codes.ALL, 0)
+
+    # `Namespaces`
+
+    def connect(self, client: Client, namespace: str, auth: Mapping[str, Value]) -> None:
+        """Check the token, if there is one, and let the client in."""
+        if namespace != NAMESPACE:
+            client.refuse(namespace, INVALID_NAMESPACE)
+            return
+        token = auth.get("token")
+        identity: Identity | None = None
+        try:
+            if token is not None:
+                identity = self._identify(token)
+            elif self._token_required:
+                raise RequestError(error_codes.AUTHENTICATION_REQUIRED)
+        except RequestError as error:
+            self.errors[error.error] += 1
+            client.refuse(namespace, error.error.message, error.payload)
+            return
+        client.accept(namespace, secrets.token_urlsafe(15))
+        member = Member(client.outbox, self._rates)
+        client.member = member
+        hello: Payload = {"server_time": self._clock.now_ms(), "gateway": self._gateway, "version": self._version}
+        client.emit(NAMESPACE, ServerEvent.HELLO, hello)
+        self._subscriber.arrive(client.outbox)
+        if identity is not None:
+            self._become(client, member, identity)
+
+    def event(self, client: Client, received: EventReceived) -> None:
+        """Count, limit and answer one event."""
+        member = client.member
+        assert isinstance(member, Member)
+        request = Request(client, received, self._count_error)
+        handler = self._by_event.get(received.name) if isinstance(received.name, str) else None
+        known = OTHER_EVENT if handler is None else str(received.name)
+        self.received[known] += 1
+        now = client.connection.now
+        wait = member.limits.take(known, now)
+        try:
+            if wait:
+                raise RequestError(error_codes.RATE_LIMITED, event=request.event, retry_after_ms=int(wait * 1000) + 1)
+            if handler is None:
+                raise RequestError(error_codes.UNKNOWN_EVENT, event=request.event)
+            handler(request, member)
+        except RequestError as error:
+            if request.wants_ack or not member.limits.take(ERRORS, now):
+                request.fail(error)
+            else:
+                self._count_error(error.error)
+
+    def answered(self, client: Client, received: AckReceived) -> None:
+        """Nothing is ever asked of a client."""
+
+    def left(self, client: Client, namespace: str) -> None:
+        """Leave every room."""
+        member, client.member = client.member, None
+        if isinstance(member, Member):
+            self._subscriber.depart(member.subscriptions)
+            log.debug("client_left", namespace=namespace)
+
+    def drained(self, outbox: Outbox) -> None:
+        """Bring a client that was behind up to date."""
+        if outbox.resume():
+            self._catch_up.catch_up(outbox)
+
+    # The events
+
+    def _authenticate(self, request: Request, member: Member) -> None:
+        identity = self._identify(request.text(0, "token"))
+        request.succeed(identity_payload(identity))
+        self._become(request.client, member, identity)
+
+    def _subscribe_price(self, request: Request, member: Member) -> None:
+        delivery = self._delivery(request.options(1, PRICE_OPTIONS))
+        joined: list[str] = []
+
+        def join(symbol: str) -> Payload:
+            subscriptions = member.subscriptions
+            if symbol not in subscriptions.prices():
+                self._check_room_for_one(subscriptions)
+            self._subscriber.join_price(subscriptions, symbol, delivery)
+            joined.append(symbol)
+            verdict: Payload = {"interval_ms": delivery.interval_ms}
+            if not self._subscriber.is_live(symbol):
+                verdict["pending"] = True  # the price follows as soon as this gateway has it
+            return verdict
+
+        self._each_symbol(request, join)
+        self._subscriber.send_current(member.subscriptions, joined, as_batch=delivery.as_batch)
+
+    def _unsubscribe_price(self, request: Request, member: Member) -> None:
+        def leave(symbol: str) -> Payload:
+            self._subscriber.leave_price(member.subscriptions, symbol)
+            return {}
+
+        self._each_symbol(request, leave)
+
+    def _resync_price(self, request: Request, member: Member) -> None:
+        symbol = check_symbol(request.argument(0))
+        delivery = member.subscriptions.prices().get(symbol)
+        if delivery is None:
+            raise RequestError(error_codes.NOT_SUBSCRIBED, symbol=symbol)
+        request.succeed({"symbol": symbol})
+        self._subscriber.send_current(member.subscriptions, [symbol], as_batch=delivery.as_batch)
+
+    def _subscribe_trades(self, request: Request, member: Member) -> None:
+        def join(symbol: str) -> Payload:
+            if symbol not in member.subscriptions.trades():
+                self._check_room_for_one(member.subscriptions)
+            self._subscriber.join_trades(member.subscriptions, symbol)
+            return {}
+
+        self._each_symbol(request, join)
+
+    def _unsubscribe_trades(self, request: Request, member: Member) -> None:
+        def leave(symbol: str) -> Payload:
+            self._subscriber.leave_trades(member.subscriptions, symbol)
+            return {}
+
+        self._each_symbol(request, leave)
+
+    def _subscribe_metrics(self, request: Request, member: Member) -> None:
+        if member.identity is None or not member.identity.is_admin:
+            raise RequestError(error_codes.NOT_ALLOWED, required='a token with role "admin"')
+        self._hub.join(events.ADMIN_ROOM, request.client.outbox)
+        request.succeed({})
+
+    def _unsubscribe_metrics(self, request: Request, _member: Member) -> None:
+        self._hub.leave(events.ADMIN_ROOM, request.client.outbox)
+        request.succeed({})
+
+    # What they share
+
+    def _identify(self, token: Value) -> Identity:
+        try:
+            if not isinstance(token, str):
+                raise AuthError(AuthFailure.MALFORMED)
+            return self._verifier.verify(token, self._clock.now_ms())
+        except AuthError as error:
+            raise RequestError(error_codes.AUTHENTICATION_FAILED, reason=error.reason.value) from None
+
+    def _become(self, client: Client, member: Member, identity: Identity) -> None:
+        """Take an identity, leaving the rooms of the one before."""
+        outbox = client.outbox
+        if member.identity is not None:
+            self._hub.leave(events.user_room(member.identity.user_id), outbox)
+            self._hub.leave(events.ADMIN_ROOM, outbox)
+        member.identity = identity
+        self._hub.join(events.user_room(identity.user_id), outbox)
+        if identity.is_admin:
+            self._hub.join(events.ADMIN_ROOM, outbox)
+        client.emit(NAMESPACE, ServerEvent.AUTHENTICATED, identity_payload(identity))
+
+    def _each_symbol(self, request: Request, act: Callable[[str], Payload]) -> None:
+        """Do something for each symbol of a request and answer it: one verdict, or one for each."""
+        items, many = request.symbols(self._max_symbols)
+        if not many:
+            symbol = check_symbol(items[0])
+            request.succeed({"symbol": symbol, **act(symbol)})
+            return
+        results: list[Payload] = []
+        for item in items:
+            try:
+                symbol = check_symbol(item)
+                results.append({"symbol": symbol, "ok": True, **act(symbol)})
+            except RequestError as error:
+                request.count_item_error(error.error)
+                results.append({"symbol": shown_symbol(item), "ok": False, "error": error.payload})
+        request.answer_items(results)
+
+    def _check_room_for_one(self, subscriptions: Subscriptions) -> None:
+        if len(subscriptions) >= self._max_subscriptions:
+            raise RequestError(error_codes.SUBSCRIPTION_LIMIT, limit=self._max_subscriptions)
+
+    def _delivery(self, options: Mapping[str, Value]) -> Delivery:
+        deliver = options.get("deliver", "update")
+        if deliver not in ("update", "batch"):
+            raise RequestError(error_codes.BAD_ARGUMENT, field="deliver", expected='"update" or "batch"')
+        as_batch = deliver == "batch"
+        max_hz = options.get("max_hz")
+        if max_hz is None:
+            return Delivery(as_batch=True, interval_ms=self._windows.batch_ms) if as_batch else IMMEDIATE
+        if isinstance(max_hz, bool) or not isinstance(max_hz, int | float) or max_hz <= 0:
+            raise RequestError(error_codes.BAD_ARGUMENT, field="max_hz", expected="a number above 0")
+        return Delivery(as_batch=as_batch, interval_ms=self._windows.granted(max_hz))
+
+    def _count_error(self, error: ErrorCode) -> None:
+        self.errors[error] += 1

@@ -1,0 +1,78 @@
+"""What a gateway reads from the environment. Only `app.py` holds these; parts receive values."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from shared.settings import NotNegative, Port, Positive, setting
+
+
+@dataclass(frozen=True, slots=True)
+class GatewaySettings:
+    """Addresses, heartbeat, what is sent, and the bounds on what a client may do."""
+
+    gateway_host: str = setting("0.0.0.0", "address that clients connect to")  # noqa: S104 - a server
+    gateway_port: Port = setting(8080, "port that clients connect to; 0 picks a free one")
+    allowed_origins: tuple[str, ...] = setting(
+        ("*",), "browser origins that may connect, exactly as browsers send them; `*` is any"
+    )
+    auth_mode: Literal["optional", "required"] = setting(
+        "optional", "`required` refuses a client that connects without a token"
+    )
+    ping_interval_ms: Positive = setting(25_000, "between Engine.IO pings", "ms")
+    ping_timeout_ms: Positive = setting(20_000, "for the pong", "ms")
+    connect_timeout_ms: Positive = setting(45_000, "to join a namespace after the handshake", "ms")
+    handshake_timeout_ms: Positive = setting(5_000, "for a whole request head", "ms")
+    write_timeout_ms: Positive = setting(10_000, "without one byte drained, until a client is disconnected", "ms")
+    max_payload_bytes: Positive = setting(16_384, "largest message that a client may send", "bytes")
+    max_buffered_bytes: Positive = setting(
+        1_048_576, "unsent bytes of one client beside prices and trades, until it is disconnected", "bytes"
+    )
+    trade_window: Positive = setting(
+        100_000, "trades kept in memory for clients that are behind; who is further behind is disconnected", "trades"
+    )
+    price_batch_ms: Positive = setting(100, "window of `price:batch`", "ms")
+    price_batch_audience: Literal["everyone", "subscribers", "off"] = setting(
+        "everyone", "who gets `price:batch`: all clients the whole market, clients their own symbols, nobody"
+    )
+    decimals: Literal["number", "string"] = setting(
+        "number", "how prices and amounts are written; the same in the whole cluster"
+    )
+    rate_limit_default: Positive = setting(10, "events a second per connection and event name", "1/s")
+    rate_limit_burst: Positive = setting(50, "events at once, per connection and event name")
+    rate_limits: tuple[str, ...] = setting(
+        ("authenticate=1",), "other rates by event, such as `authenticate=1,subscribe:price=20`", "1/s"
+    )
+    max_frames_per_second: Positive = setting(
+        50, "WebSocket frames of any kind from one client; four times as many at once", "1/s"
+    )
+    max_connections: NotNegative = setting(20_000, "clients of one gateway; above, handshakes get 503; 0: no limit")
+    max_accepts_per_second: NotNegative = setting(
+        1_000, "handshakes of one gateway; above, they get 503; 0: no limit", "1/s"
+    )
+    max_subscriptions: Positive = setting(200, "price and trade subscriptions of one connection")
+    max_symbols_per_request: Positive = setting(50, "symbols in one subscribe or unsubscribe")
+
+    def problems(self) -> list[str]:
+        """What cannot work, by variable."""
+        try:
+            self.event_rates()
+        except ValueError as error:
+            return [f"RATE_LIMITS: {error}"]
+        return []
+
+    def event_rates(self) -> dict[str, float]:
+        """`RATE_LIMITS` as event -> events a second.
+
+        Raises:
+            ValueError: an item is not `event=rate` with a positive rate.
+        """
+        rates = {}
+        for item in self.rate_limits:
+            event, _, rate = item.rpartition("=")
+            try:
+                rates[event] = float(rate)
+            except ValueError:
+                raise ValueError(f"{item!r} is not event=rate") from None
+            if not event or not 0 < rates[event] < float("inf"):
+                raise ValueError(f"{item!r} is not event=rate with a positive rate")
+        return rates

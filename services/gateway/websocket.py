@@ -1,0 +1,290 @@
+"""The WebSocket carrier: `websockets`' Sans-I/O core between an asyncio transport and an `EngineConnection`.
+
+There is no task, queue or timer for each client: the event loop calls in, bytes go out. What the core leaves to its
+driver is done here: joining fragments, UTF-8, bounds on frames, fragments and time, and what to do when the socket does
+not drain (RFC 6455).
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import inf
+from typing import Final
+
+from websockets.datastructures import Headers
+from websockets.exceptions import PayloadTooBig
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Request
+from websockets.protocol import State
+from websockets.server import ServerProtocol
+
+from services.gateway.connection import EngineConnection
+from services.gateway.limits import TokenBucket
+from shared.names import close_reasons
+from shared.names.close_reasons import CloseReason
+
+READ_SLICE: Final = 16_384
+"""Fed to the core at once: it decodes all that it is given before the driver sees the first frame."""
+
+MAX_FRAGMENTS: Final = 64
+MESSAGE_TIMEOUT_S: Final = 10.0
+CLOSE_TIMEOUT_S: Final = 5.0
+HTTP_SWITCHING: Final = 101
+
+_AT_ONCE: Final = frozenset({close_reasons.SLOW_CONSUMER, close_reasons.BUFFER_FULL, close_reasons.FRAME_FLOOD})
+"""Endings of clients that do not read: a goodbye would only wait in the buffer."""
+
+_quiet = logging.getLogger("services.gateway.websockets")
+_quiet.setLevel(logging.WARNING)  # the core would print payloads, tokens among them, at lower levels
+
+
+@dataclass(frozen=True, slots=True)
+class WebSocketLimits:
+    """Shared by all WebSockets.
+
+    Attributes:
+        max_message: bytes of one message.
+        frame_rate: frames a second, of any kind.
+        frame_burst: frames at once.
+        write_timeout: seconds without one byte drained.
+    """
+
+    max_message: int
+    frame_rate: float
+    frame_burst: float
+    write_timeout: float
+
+
+class HandshakeRefusedError(Exception):
+    """RFC 6455 does not allow this request to become a WebSocket; `response` is what to answer."""
+
+    def __init__(self, status: int, response: bytes) -> None:
+        super().__init__(status)
+        self.response = response
+
+
+class WebSocket(asyncio.Protocol):
+    """One WebSocket after its HTTP request.
+
+    Args:
+        limits: shared.
+        transport: of the TCP connection.
+        now: the event loop's clock.
+        sockets: the server's open sockets; this one is among them until its TCP connection is gone.
+    """
+
+    __slots__ = (
+        "_close_at",
+        "_connection",
+        "_core",
+        "_drained_bytes",
+        "_fragments",
+        "_frames",
+        "_handed_bytes",
+        "_late_pong",
+        "_limits",
+        "_message_at",
+        "_message_is_text",
+        "_open",
+        "_transport",
+        "_write_at",
+    )
+
+    def __init__(
+        self, limits: WebSocketLimits, transport: asyncio.Transport, now: float, sockets: set["WebSocket"]
+    ) -> None:
+        self._limits = limits
+        self._transport = transport
+        self._core = ServerProtocol(state=State.OPEN, max_size=limits.max_message, logger=_quiet)
+        self._connection: EngineConnection | None = None
+        self._open = sockets
+        self._frames = TokenBucket(limits.frame_burst, now)
+        self._fragments: list[bytes] | None = None
+        self._message_is_text = False
+        self._late_pong = b""
+        self._handed_bytes = 0
+        self._drained_bytes = 0
+        self._message_at = self._write_at = self._close_at = inf
+
+    def accept(self, target: str, headers: Sequence[tuple[str, str]]) -> None:
+        """Answer 101 to a handshake.
+
+        Raises:
+            HandshakeRefusedError: the request is no valid handshake.
+        """
+        response = self._core.accept(Request(target, Headers(headers)))
+        if response.status_code != HTTP_SWITCHING:
+            raise HandshakeRefusedError(response.status_code, bytes(response.serialize()))
+        self.write(bytes(response.serialize()))
+
+    def serve(self, connection: EngineConnection) -> None:
+        """Hand frames to this connection from now on."""
+        self._connection = connection
+        self._open.add(self)
+
+    def abort(self) -> None:
+        """Drop the TCP connection, whatever is still to be written."""
+        self._transport.abort()
+
+    # Called by the event loop
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes from the socket."""
+        for start in range(0, len(data), READ_SLICE):
+            if self._core.eof_sent:
+                return
+            self._core.receive_data(data[start : start + READ_SLICE])
+            if self._close_at == inf:
+                self._take_events()
+            else:
+                self._core.events_received()  # we have said goodbye: only the client's own goodbye matters
+                self._send_pending()
+
+    def eof_received(self) -> bool:
+        """The client half-closed: there is nothing to wait for."""
+        return False
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        """The socket is gone."""
+        self._open.discard(self)
+        self._close_at = self._write_at = self._message_at = inf
+        if self._connection is not None:
+            self._connection.carrier_lost(close_reasons.PEER_GONE)
+            self._connection = None
+
+    def pause_writing(self) -> None:
+        """The socket's buffer is full."""
+        self._write_at = asyncio.get_running_loop().time() + self._limits.write_timeout
+        self._drained_bytes = self._drained()
+        if self._connection is not None:
+            self._connection.rearm()
+
+    def resume_writing(self) -> None:
+        """It has drained."""
+        self._write_at = inf
+        if self._late_pong:
+            self.write(self._late_pong)
+            self._late_pong = b""
+        if self._connection is not None:
+            self._connection.drained()
+
+    # `Carrier`
+
+    @property
+    def writable(self) -> bool:
+        """Whether the socket's buffer takes more."""
+        return self._write_at == inf
+
+    def write(self, frames: bytes) -> None:
+        """Send finished frames."""
+        self._handed_bytes += len(frames)
+        self._transport.write(frames)
+
+    def close(self, reason: CloseReason) -> None:
+        """Send a close frame and wait a little for the client to go; abort a client that does not read."""
+        if reason in _AT_ONCE or not self.writable:
+            self.abort()
+            return
+        if self._core.state is State.OPEN:  # else the core has answered or failed already, and its goodbye is pending
+            if reason.code is None:
+                self._core.send_close()  # empty, as Engine.IO has it
+            else:
+                self._core.send_close(reason.code, reason.text)
+        self._send_pending()
+        self._close_at = asyncio.get_running_loop().time() + CLOSE_TIMEOUT_S
+
+    def next_deadline(self) -> float:
+        """When to look again."""
+        return min(self._write_at, self._message_at, self._close_at)
+
+    def handle_deadline(self, now: float) -> None:
+        """Judge a client that does not drain, finish or leave, by its progress."""
+        if now >= self._close_at:
+            self._close_at = inf
+            self.abort()
+        elif now >= self._message_at:
+            self._message_at = inf
+            self._end(close_reasons.WEBSOCKET_ERROR)
+        elif now >= self._write_at:
+            drained = self._drained()
+            if drained > self._drained_bytes:
+                self._drained_bytes = drained
+                self._write_at = now + self._limits.write_timeout
+            else:
+                self._end(close_reasons.SLOW_CONSUMER)
+
+    def _take_events(self) -> None:
+        for frame in self._core.events_received():
+            assert isinstance(frame, Frame)
+            if self._connection is None:
+                break
+            if self._frames.take(self._limits.frame_rate, self._limits.frame_burst, self._connection.now):
+                self._end(close_reasons.FRAME_FLOOD)
+                return
+            self._take_frame(frame)
+        if self._core.parser_exc is not None:
+            too_big = isinstance(self._core.parser_exc, PayloadTooBig)
+            self._end(close_reasons.MESSAGE_TOO_BIG if too_big else close_reasons.WEBSOCKET_ERROR)
+            return
+        self._send_pending()
+
+    def _take_frame(self, frame: Frame) -> None:
+        match frame.opcode:
+            case Opcode.TEXT | Opcode.BINARY:
+                self._message_is_text = frame.opcode is Opcode.TEXT
+                if frame.fin:
+                    self._take_message(bytes(frame.data))
+                else:
+                    self._fragments = [bytes(frame.data)]
+                    self._message_at = asyncio.get_running_loop().time() + MESSAGE_TIMEOUT_S
+            case Opcode.CONT:
+                self._take_fragment(frame)
+            case Opcode.CLOSE:
+                self._end(close_reasons.CLIENT_LEFT)
+            case Opcode.PING | Opcode.PONG:
+                pass  # the core has queued the pong; heartbeats are Engine.IO's
+
+    def _take_fragment(self, frame: Frame) -> None:
+        assert self._fragments is not None  # the core refuses a continuation of nothing
+        if len(self._fragments) == MAX_FRAGMENTS:
+            self._end(close_reasons.MESSAGE_TOO_BIG)
+            return
+        self._fragments.append(bytes(frame.data))
+        if frame.fin:
+            message, self._fragments = b"".join(self._fragments), None
+            self._message_at = inf
+            self._take_message(message)
+
+    def _take_message(self, message: bytes) -> None:
+        if self._connection is None:
+            return
+        if not self._message_is_text:
+            self._connection.receive_frame(message)
+            return
+        try:
+            text = message.decode()
+        except UnicodeDecodeError:
+            self._end(close_reasons.INVALID_TEXT)
+            return
+        self._connection.receive_frame(text)
+
+    def _send_pending(self) -> None:
+        pending = self._core.data_to_send()
+        if pending and not self.writable and self._core.state is State.OPEN:
+            self._late_pong = pending[-1]  # only the newest ping needs an answer (RFC 6455 section 5.5.3)
+            return
+        for data in pending:
+            if not data:
+                self._transport.close()  # writes what is buffered first
+            elif self._close_at == inf:
+                self.write(data)
+
+    def _drained(self) -> int:
+        return self._handed_bytes - self._transport.get_write_buffer_size()
+
+    def _end(self, reason: CloseReason) -> None:
+        if self._connection is not None:
+            self._connection.end(reason)
+        else:
+            self.close(reason)
