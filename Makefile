@@ -1,0 +1,65 @@
+# Everything that a developer runs. A bare `make` lists the targets.
+PYTHON ?= python3
+BIN := .venv/bin
+SOURCES := protocol shared services tests
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check lint types layers unit interop fuzz bench readme constraints clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: .venv/.installed tests/interop/node_modules/.installed ## install all that the others need; harmless to repeat
+
+demo: .venv/.installed ## a whole cluster in this terminal, with a simulated market
+	@$(BIN)/tickwire up
+
+test: setup check ## every test that CI runs, real Redis and real clients included
+	$(BIN)/pytest
+
+check: lint types layers ## what needs no running: format, lint, types, import rules
+
+lint: .venv/.installed ## ruff: format and rules
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+
+types: .venv/.installed ## mypy --strict
+	$(BIN)/mypy
+
+layers: .venv/.installed ## who may import whom
+	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+
+unit: .venv/.installed ## only the tests that take no more than a moment
+	$(BIN)/pytest tests/unit tests/contract tests/architecture
+
+interop: setup ## only the stock JavaScript and Python clients
+	$(BIN)/pytest -m interop
+
+fuzz: .venv/.installed ## throw input at the protocol for a minute
+	$(BIN)/python -m tests.fuzz.fuzz_protocol --seconds 60 --target all
+
+bench: .venv/.installed ## CPU for each delivered update, bytes for each connection
+	$(BIN)/python -m tests.load.bench_gateway
+
+readme: .venv/.installed ## print the README's tables anew from the code
+	$(BIN)/python -m tests.support.readme_tables --write
+
+constraints: .venv/.installed ## pin what is installed now
+	$(BIN)/pip freeze --exclude-editable > constraints.txt
+
+clean: ## remove everything that was installed or cached
+	rm -rf .venv tests/interop/node_modules .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+
+.venv/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Tickwire needs Python 3.11 or later; say which: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "Installing into .venv ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[local,dev]'
+	@touch $@
+
+tests/interop/node_modules/.installed: tests/interop/package.json
+	@command -v npm >/dev/null || { echo "The interoperability tests need Node 20 or later with npm on PATH"; exit 1; }
+	@echo "Installing the JavaScript clients ..."
+	@cd tests/interop && npm install --no-package-lock --no-audit --no-fund --loglevel=error
+	@touch $@
