@@ -80,10 +80,8 @@ class MisuseCode(StrEnum):
 
     # An action that the state does not allow
     WRONG_STATE = "wrong_state"
-    NO_PARSER_YET = "no_parser_yet"
     UNKNOWN_ACK_ID = "unknown_ack_id"
     TOO_MANY_PENDING_ACKS = "too_many_pending_acks"
-    OFFSET_WITH_ACK = "offset_with_ack"
     STRING_LAST_WITHOUT_OFFSET = "string_last_without_offset"
 
 
@@ -101,9 +99,8 @@ class ProtocolError(Exception):
         self.actual = actual
 
     def __str__(self) -> str:
-        code = str(self.args[0])
-        facts = [f"{name}={value}" for name, value in (("limit", self.limit), ("actual", self.actual)) if value is not None]
-        return " ".join([code, *facts])
+        facts = {"limit": self.limit, "actual": self.actual}
+        return " ".join([str(self.args[0]), *(f"{name}={fact}" for name, fact in facts.items() if fact is not None)])
 
 
 class PeerError(ProtocolError):

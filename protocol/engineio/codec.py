@@ -6,14 +6,27 @@ binary message in base64.
 """
 
 import binascii
-from typing import Final, assert_never
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final, Literal, assert_never, overload
 
 import msgspec
 
 from protocol.engineio.packets import Close, Message, Noop, Open, Packet, Ping, Pong, Upgrade
 from protocol.errors import PeerError, ViolationCode
 
-_PROBE: Final = "probe"
+_BARE_PACKETS: Final[Mapping[str, Packet]] = MappingProxyType(
+    {
+        "1": Close(),
+        "2": Ping(),
+        "2probe": Ping(probe=True),
+        "3": Pong(),
+        "3probe": Pong(probe=True),
+        "5": Upgrade(),
+        "6": Noop(),
+    },
+)
+"""Whole frames: these packets carry nothing else."""
 
 
 class _Handshake(msgspec.Struct, rename="camel"):
@@ -29,6 +42,10 @@ class _Handshake(msgspec.Struct, rename="camel"):
 _handshake_decoder: Final = msgspec.json.Decoder(_Handshake)
 
 
+@overload
+def encode(packet: Packet, *, binary_as_text: Literal[True]) -> str: ...
+@overload
+def encode(packet: Packet, *, binary_as_text: bool = False) -> str | bytes: ...
 def encode(packet: Packet, *, binary_as_text: bool = False) -> str | bytes:
     """Write a packet as a frame.
 
@@ -39,25 +56,27 @@ def encode(packet: Packet, *, binary_as_text: bool = False) -> str | bytes:
     Returns:
         The frame: bytes only for a binary message and without `binary_as_text`.
     """
+    frame: str
     match packet:
         case Message(data):
-            if isinstance(data, str):
-                return "4" + data
-            return "b" + binascii.b2a_base64(data, newline=False).decode("ascii") if binary_as_text else data
+            if isinstance(data, bytes) and not binary_as_text:
+                return data
+            frame = "4" + data if isinstance(data, str) else "b" + _encode_base64(data)
         case Ping(probe):
-            return "2probe" if probe else "2"
+            frame = "2probe" if probe else "2"
         case Pong(probe):
-            return "3probe" if probe else "3"
+            frame = "3probe" if probe else "3"
         case Open():
-            return "0" + _encode_handshake(packet)
+            frame = "0" + _encode_handshake(packet)
         case Close():
-            return "1"
+            frame = "1"
         case Upgrade():
-            return "5"
+            frame = "5"
         case Noop():
-            return "6"
+            frame = "6"
         case _:
             assert_never(packet)
+    return frame
 
 
 def decode(frame: str | bytes) -> Packet:
@@ -71,28 +90,22 @@ def decode(frame: str | bytes) -> Packet:
     """
     if isinstance(frame, bytes):
         return Message(frame)
-    data = frame[1:]
-    match frame[:1]:
-        case "4":
-            return Message(data)
-        case "b":
-            return Message(_decode_base64(data))
-        case "2":
-            return Ping(probe=_decode_probe(data))
-        case "3":
-            return Pong(probe=_decode_probe(data))
-        case "0":
-            return _decode_handshake(data)
-        case "1":
-            return _without_data(Close(), data)
-        case "5":
-            return _without_data(Upgrade(), data)
-        case "6":
-            return _without_data(Noop(), data)
-        case "":
-            raise PeerError(ViolationCode.EMPTY_PACKET)
-        case _:
-            raise PeerError(ViolationCode.UNKNOWN_PACKET)
+    if frame.startswith("4"):
+        return Message(frame[1:])
+    bare = _BARE_PACKETS.get(frame)
+    if bare is not None:
+        return bare
+    if frame.startswith("b"):
+        return Message(_decode_base64(frame[1:]))
+    if frame.startswith("0"):
+        return _decode_handshake(frame[1:])
+    raise PeerError(_name_violation(frame))
+
+
+def _name_violation(frame: str) -> ViolationCode:
+    if not frame:
+        return ViolationCode.EMPTY_PACKET
+    return ViolationCode.UNEXPECTED_DATA if frame[0] in _BARE_PACKETS else ViolationCode.UNKNOWN_PACKET
 
 
 def _encode_handshake(packet: Open) -> str:
@@ -120,20 +133,12 @@ def _decode_handshake(data: str) -> Open:
     )
 
 
+def _encode_base64(data: bytes) -> str:
+    return binascii.b2a_base64(data, newline=False).decode("ascii")
+
+
 def _decode_base64(data: str) -> bytes:
     try:
         return binascii.a2b_base64(data, strict_mode=True)
     except ValueError:  # binascii.Error is one, and text beyond ASCII another
         raise PeerError(ViolationCode.BAD_BASE64) from None
-
-
-def _decode_probe(data: str) -> bool:
-    if data not in ("", _PROBE):
-        raise PeerError(ViolationCode.UNEXPECTED_DATA)
-    return data == _PROBE
-
-
-def _without_data(packet: Packet, data: str) -> Packet:
-    if data:
-        raise PeerError(ViolationCode.UNEXPECTED_DATA)
-    return packet

@@ -1,6 +1,6 @@
-"""Many packets to one long-polling body and back (protocol reference 2.1, 2.4).
+r"""Many packets to one long-polling body and back (protocol reference 2.1, 2.4).
 
-Polling carries text only: binary messages travel as base64, packets are joined by `\\x1e` without a trailing one. The
+Polling carries text only: binary messages travel as base64, packets are joined by `\x1e` without a trailing one. The
 bodies of POST requests go in at `decode_payload`; what a GET answers is made by `encode_payload` out of packets, or by
 `join_frames` out of frames that were encoded once for many clients.
 """
@@ -66,8 +66,7 @@ def encode_frame(packet: Packet) -> bytes:
     Raises:
         UsageError: it holds the separator, or is no Unicode.
     """
-    frame = codec.encode(packet, binary_as_text=True)
-    text = frame if isinstance(frame, str) else frame.decode()  # never bytes: binary_as_text
+    text = codec.encode(packet, binary_as_text=True)
     if SEPARATOR in text:
         raise UsageError(MisuseCode.SEPARATOR_IN_PACKET)
     try:

@@ -4,8 +4,8 @@ The gateway feeds it the packets of a client (`receive_packet`), those of a WebS
 polling (`receive_probe`) and the passing of time (`next_deadline`, `handle_deadline`); it says what to send and when
 the life is over. It does no I/O: `now` is an argument everywhere, in seconds of any clock that never goes back.
 
-The life is the table `TRANSITIONS`; an event that is not in the row of the current state raises and changes nothing.
-The heartbeat runs beside it in every open state and is two deadlines: the next ping, then the pong.
+The life is the table `TRANSITIONS`; a step that is not in the row of the current state raises and changes nothing.
+The heartbeat (`heartbeat.py`) runs beside it in every open state.
 """
 
 from collections.abc import Mapping
@@ -15,8 +15,24 @@ from math import inf
 from types import MappingProxyType
 from typing import Final, assert_never
 
+from protocol.engineio.heartbeat import MS, Beat, Heartbeat, SessionSettings
 from protocol.engineio.packets import Close, Message, Noop, Open, Packet, Ping, Pong, Upgrade
 from protocol.errors import MisuseCode, PeerError, UsageError, ViolationCode
+
+__all__ = [
+    "TRANSITIONS",
+    "Action",
+    "CloseCause",
+    "Closed",
+    "ProbeRejected",
+    "Send",
+    "Session",
+    "SessionSettings",
+    "State",
+    "Step",
+    "Transport",
+    "Upgraded",
+]
 
 
 @unique
@@ -43,7 +59,7 @@ class State(Enum):
 
 
 @unique
-class Event(Enum):
+class Step(Enum):
     """What may happen in a life."""
 
     PROBE_OPENED = auto()
@@ -62,11 +78,11 @@ class Event(Enum):
     """It is over: the peer left, the transport dropped, a ping timed out, the close packet was delivered."""
 
 
-def _row(**steps: State) -> Mapping[Event, State]:
-    return MappingProxyType({Event[name]: state for name, state in steps.items()})
+def _row(**steps: State) -> Mapping[Step, State]:
+    return MappingProxyType({Step[name]: state for name, state in steps.items()})
 
 
-TRANSITIONS: Final[Mapping[State, Mapping[Event, State]]] = MappingProxyType(
+TRANSITIONS: Final[Mapping[State, Mapping[Step, State]]] = MappingProxyType(
     {
         State.POLLING: _row(
             PROBE_OPENED=State.PROBE_OPEN,
@@ -139,25 +155,6 @@ class ProbeRejected:
 Action = Send | Closed | Upgraded | ProbeRejected
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionSettings:
-    """One object shared by all sessions. Milliseconds and bytes, all positive; told to the client at open.
-
-    Attributes:
-        upgrades: whether a polling client is offered WebSocket.
-        upgrade_timeout: how long a probing WebSocket may take.
-        close_timeout: how long a close packet waits for a GET.
-    """
-
-    ping_interval: int = 25_000
-    ping_timeout: int = 20_000
-    max_payload: int = 1_000_000
-    upgrades: bool = True
-    upgrade_timeout: int = 10_000
-    close_timeout: int = 30_000
-
-
-_MS: Final = 1_000
 _PROBE_PONG: Final = Send(Pong(probe=True))
 _PING: Final = Send(Ping())
 _PROBE_REJECTED: Final = ProbeRejected()
@@ -174,17 +171,15 @@ class Session:
         now: the time of the handshake; the first ping is due one interval later.
     """
 
-    __slots__ = ("_awaiting_pong", "_beat_at", "_cause", "_extended", "_other_at", "_settings", "_state", "sid")
+    __slots__ = ("_cause", "_heartbeat", "_settings", "_state", "_timeout_at", "sid")
 
     def __init__(self, settings: SessionSettings, sid: str, transport: Transport, now: float) -> None:
         self.sid = sid
         self._settings = settings
         self._state = State.WEBSOCKET if transport is Transport.WEBSOCKET else State.POLLING
         self._cause: CloseCause | None = None
-        self._beat_at = now + settings.ping_interval / _MS
-        self._other_at = inf  # upgrade timeout while probing, close timeout while closing
-        self._awaiting_pong = False
-        self._extended = False
+        self._heartbeat = Heartbeat(settings, now)
+        self._timeout_at = inf  # of the upgrade while probing, of the close packet while closing
 
     @property
     def state(self) -> State:
@@ -238,13 +233,13 @@ class Session:
             PeerError: a client may not send that packet. Call `close` and close the transport.
             UsageError: the life is over.
         """
-        self._step(Event.PACKET)
+        self._step(Step.PACKET)
         match packet:
             case Message():
-                self._extend_wait()
+                self._heartbeat.receive_message()
                 return packet
             case Pong():
-                self._receive_pong(now)
+                self._heartbeat.receive_pong(now)
             case Ping():
                 raise PeerError(ViolationCode.PING_FROM_CLIENT)
             case Close():
@@ -263,8 +258,8 @@ class Session:
         """
         if not self._settings.upgrades:
             raise UsageError(MisuseCode.WRONG_STATE)
-        self._step(Event.PROBE_OPENED)
-        self._other_at = now + self._settings.upgrade_timeout / _MS
+        self._step(Step.PROBE_OPENED)
+        self._timeout_at = now + self._settings.upgrade_timeout / MS
 
     def receive_probe(self, packet: Packet) -> Send | Upgraded | ProbeRejected:
         """Take a packet from the probing WebSocket (2.7).
@@ -277,12 +272,12 @@ class Session:
         """
         match packet:
             case Ping(probe=True):
-                self._step(Event.PROBE)
+                self._step(Step.PROBE)
                 return _PROBE_PONG
             case Upgrade():
-                self._step(Event.UPGRADE)
-                self._other_at = inf
-                self._forgive_pong()
+                self._step(Step.UPGRADE)
+                self._timeout_at = inf
+                self._heartbeat.forgive_pong()
                 return _UPGRADED
             case _:
                 return self.fail_probe()
@@ -293,34 +288,34 @@ class Session:
         Raises:
             UsageError: there is no probing WebSocket.
         """
-        self._step(Event.PROBE_FAILED)
-        self._other_at = inf
+        self._step(Step.PROBE_FAILED)
+        self._timeout_at = inf
         return _PROBE_REJECTED
 
     def next_deadline(self) -> float:
         """Return when to call `handle_deadline`; `inf` once closed. Ask again after every other call."""
-        return min(self._beat_at, self._other_at)
+        return min(self._heartbeat.due, self._timeout_at)
 
     def is_expired(self, now: float) -> bool:
         """Whether a request that arrives now finds no connection any more, even if no timer has run yet (2.6)."""
-        return not self.is_open or (self._awaiting_pong and now >= self._beat_at and not self._stood_still(now))
+        return not self.is_open or self._heartbeat.is_overdue(now)
 
     def handle_deadline(self, now: float) -> tuple[Action, ...]:
         """Let time pass: ping, time out, give up an upgrade. Harmless when called too early or too late.
 
-        Deadlines follow from scheduled times, not from when this is called. Only when a call comes later than half a
-        ping timeout, because this process stood still, does the peer get its time from `now` on instead.
-
         Returns:
             What to do, in order; often nothing.
         """
-        if now < self._beat_at and now < self._other_at:
-            return ()
         actions: list[Action] = []
-        if now >= self._other_at:
+        if now >= self._timeout_at:
             actions.append(self._give_up())
-        if now >= self._beat_at:
-            actions.extend(self._miss_pong(now) if self._awaiting_pong else self._start_ping(now))
+        match self._heartbeat.handle_deadline(now):
+            case Beat.PING:
+                actions.append(_PING)
+            case Beat.TIMEOUT:
+                actions.append(self.finish(CloseCause.PING_TIMEOUT))
+            case None:
+                pass
         return tuple(actions)
 
     def close(self, cause: CloseCause, now: float) -> State:
@@ -332,10 +327,10 @@ class Session:
         """
         if self._state in _OVER:
             return self._state
-        self._step(Event.CLOSE_REQUESTED)
+        self._step(Step.CLOSE_REQUESTED)
         self._cause = cause
-        self._beat_at = inf
-        self._other_at = now + self._settings.close_timeout / _MS if self._state is State.CLOSING else inf
+        self._heartbeat.stop()
+        self._timeout_at = now + self._settings.close_timeout / MS if self._state is State.CLOSING else inf
         return self._state
 
     def finish(self, cause: CloseCause) -> Closed:
@@ -345,14 +340,14 @@ class Session:
             The end, with the first cause that was given. Finishing again changes nothing.
         """
         if self._state is not State.CLOSED:
-            self._step(Event.ENDED)
-            self._beat_at = self._other_at = inf
-            self._awaiting_pong = False
+            self._step(Step.ENDED)
+            self._heartbeat.stop()
+            self._timeout_at = inf
         if self._cause is None:
             self._cause = cause
         return Closed(self._cause)
 
-    def _step(self, event: Event) -> None:
+    def _step(self, event: Step) -> None:
         state = TRANSITIONS[self._state].get(event)
         if state is None:
             raise UsageError(MisuseCode.WRONG_STATE)
@@ -362,38 +357,3 @@ class Session:
         if self._state is State.CLOSING:
             return self.finish(CloseCause.FORCED)
         return self.fail_probe()
-
-    def _start_ping(self, now: float) -> tuple[Action, ...]:
-        scheduled = now if self._stood_still(now) else self._beat_at
-        self._beat_at = scheduled + self._settings.ping_timeout / _MS
-        self._awaiting_pong = True
-        self._extended = False
-        return (_PING,)
-
-    def _miss_pong(self, now: float) -> tuple[Action, ...]:
-        if self._stood_still(now):  # the pong may be waiting in a buffer that nobody has read
-            self._beat_at = now + self._settings.ping_timeout / _MS / 2
-            return ()
-        return (self.finish(CloseCause.PING_TIMEOUT),)
-
-    def _stood_still(self, now: float) -> bool:
-        return now - self._beat_at > self._settings.ping_timeout / _MS / 2
-
-    def _receive_pong(self, now: float) -> None:
-        if self._awaiting_pong:  # one that nobody asked for must not put off the next ping
-            self._awaiting_pong = False
-            self._beat_at = now + self._settings.ping_interval / _MS
-
-    def _extend_wait(self) -> None:
-        """A message while a pong is awaited proves life and may be what delays it: more time, once a ping (2.6)."""
-        if self._awaiting_pong and not self._extended:
-            self._extended = True
-            self._beat_at += self._settings.ping_timeout / _MS
-
-    def _forgive_pong(self) -> None:
-        """The upgrade cancels a ping timeout in progress; the next ping comes when it would have come anyway (2.7)."""
-        if self._awaiting_pong:
-            settings = self._settings
-            waited = settings.ping_timeout * (2 if self._extended else 1)
-            self._awaiting_pong = False
-            self._beat_at += (settings.ping_interval - waited) / _MS

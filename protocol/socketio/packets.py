@@ -6,10 +6,12 @@ their own: they are how the JSON parser writes an `Event` or `Ack` that holds by
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
-Value: TypeAlias = "None | bool | int | float | str | bytes | Decimal | Sequence[Value] | Mapping[str, Value]"
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+Value: TypeAlias = "bool | int | float | str | bytes | Decimal | Sequence[Value] | Mapping[str, Value] | None"
 """What an argument may be. Received values are only ever None, bool, int, float, str, bytes, list or dict."""
 
 EventName: TypeAlias = str | int | float
@@ -26,7 +28,7 @@ RESERVED_EVENTS: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Connect:
-    """Client to server: join, `data` is the auth object. Server to client: joined, `data` is `{sid}` or `{sid, pid}`."""
+    """Client to server: join, `data` is the auth object. Server to client: joined, `data` is `{sid[, pid]}`."""
 
     namespace: str = ROOT
     data: Mapping[str, Value] | None = None

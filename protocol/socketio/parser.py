@@ -7,10 +7,11 @@ attachments, is a `Pending` value that the caller keeps and hands in again.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import IntEnum, unique
 from typing import NamedTuple, Protocol
 
 from protocol.errors import PeerError, ViolationCode
-from protocol.socketio.packets import ROOT, Ack, Event, EventName, Packet, Value
+from protocol.socketio.packets import ROOT, EventName, Packet, Value
 
 MessageData = str | bytes
 """What one Engine.IO message carries."""
@@ -22,12 +23,12 @@ class Limits:
 
     Attributes:
         max_payload: bytes of one packet, all its attachments included.
-        max_attachments: binary parts of one packet, 1 to 10 (stock clients refuse more than 10, protocol reference 3.1).
+        max_attachments: binary parts of one packet, 1 to 10: stock clients refuse more (protocol reference 3.1).
         max_depth: containers inside each other within one argument; a plain argument has depth 0.
         max_elements: values in one packet, all containers together.
         max_array: elements of one array.
         max_map: keys of one object.
-        max_string: characters of one string or key, and bytes of one msgpack binary.
+        max_string: characters of one string or key, and bytes of one binary part.
         max_namespace: characters of a namespace.
     """
 
@@ -41,22 +42,39 @@ class Limits:
     max_namespace: int = 128
 
 
+@unique
+class PacketType(IntEnum):
+    """What stands in front of a JSON packet and under `type` in a msgpack one."""
+
+    CONNECT = 0
+    DISCONNECT = 1
+    EVENT = 2
+    ACK = 3
+    CONNECT_ERROR = 4
+
+
 Slot = tuple[list[Value], int] | tuple[dict[str, Value], str]
 """The place in a decoded packet where one attachment belongs: a container and a position in it."""
 
 
 @dataclass(slots=True)
 class Pending:
-    """A packet whose text has arrived and whose binary attachments have not, made and completed by a parser.
+    """A packet whose text has arrived and whose binary attachments have not: made and completed by a parser.
 
     Attributes:
-        packet: the packet, with a None wherever an attachment belongs.
+        kind: EVENT or ACK.
+        namespace: of the packet, so that the caller can refuse it before any attachment is kept.
+        ack_id: of the packet.
+        data: of the packet, with a placeholder wherever an attachment belongs.
         slots: where each attachment belongs, by its number.
-        received: the attachments so far.
         size: bytes so far, the text included.
+        received: the attachments so far.
     """
 
-    packet: Event | Ack
+    kind: PacketType
+    namespace: str
+    ack_id: int | None
+    data: list[Value]
     slots: tuple[Slot, ...]
     size: int
     received: list[bytes] = field(default_factory=list)
@@ -135,5 +153,3 @@ def detect_parser(first: MessageData, parsers: Parsers) -> Parser:
             if first and (first[0] in _FIXMAP or first[0] in _MAP16_MAP32):
                 return parsers.msgpack
     raise PeerError(ViolationCode.UNKNOWN_PARSER)
-
-

@@ -1,0 +1,400 @@
+"""Fuzz the protocol package: whatever arrives, the answer is a value or a `PeerError`, and memory stays flat.
+
+    python -m tests.fuzz.fuzz_protocol --seconds 60 --target json|msgpack|engineio|connection|all [--seed N] [--atheris]
+
+Inputs come from a seeded mutator that knows a corpus of packets and the tokens that packets are made of, so a run can
+be repeated from its seed. With `--atheris`, where that package is installed, libFuzzer chooses the inputs by coverage.
+The exit code is 1 if something was found; the input is printed as a Python literal, ready for a unit test.
+"""
+
+import argparse
+import gc
+import importlib
+import random
+import sys
+import time
+import tracemalloc
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import inf
+
+import msgpack
+
+from protocol.engineio import codec
+from protocol.engineio.payload import PayloadLimits, decode_payload, encode_payload
+from protocol.engineio.session import CloseCause, Session, SessionSettings, State, Transport
+from protocol.errors import PeerError
+from protocol.socketio.connection import Connection, ConnectionSettings, ConnectRequested, EventReceived
+from protocol.socketio.json_parser import JsonParser
+from protocol.socketio.msgpack_parser import MsgpackParser
+from protocol.socketio.packets import Packet
+from protocol.socketio.parser import Limits, MessageData, Parser, Parsers, Pending
+
+PARSERS = Parsers(JsonParser(Limits()), MsgpackParser(Limits()))
+SETTINGS = ConnectionSettings(parsers=PARSERS, max_pending_acks=8, max_unanswered=8)
+SESSIONS = SessionSettings(ping_interval=300, ping_timeout=200)
+PROBING = (State.PROBE_OPEN, State.PROBED)
+SEPARATOR = b"\x00\xff\x00"
+"""Cuts one input into several messages."""
+
+MAX_GROWTH = 256 * 1024
+"""Bytes by which memory may differ between the first rounds and the last ones."""
+
+PLACE = b'{"_placeholder":true,"num":0}'
+JSON_CORPUS = (
+    b"0",
+    b'0{"token":"t"}',
+    b"0/custom,",
+    b"1",
+    b'2["subscribe:price",["A","B"]]',
+    b'20["x",{"a":[1,2.5,null,true,"\\u20ac"]}]',
+    b'3/custom,7[{"ok":true}]',
+    b'4{"message":"no"}',
+    b'51-["x",' + PLACE + b"]" + SEPARATOR + b"\x00bytes",
+    b"62-3[" + PLACE + b"," + PLACE.replace(b"0", b"1") + b"]" + SEPARATOR + b"\x001" + SEPARATOR + b"\x002",
+)
+JSON_TOKENS = (
+    *(
+        b"0",
+        b"1",
+        b"2",
+        b"3",
+        b"4",
+        b"51-",
+        b"510-",
+        b"50-",
+        b"62-",
+        b"-",
+        b"/",
+        b",",
+        b"/custom,",
+        b"9007199254740992",
+    ),
+    *(b"[", b"]", b"{", b"}", b":", b'"', b"[[[[[[[[", b"null", b"true", b"NaN", b"1e999", b"-0", b"1E5", b"\\ud800"),
+    *(b'"connect"', b'"__proto__":', b'"_placeholder":true', b'"num":', b'"splice"', PLACE, b"\xed\xa0\x80", b"\xff"),
+)
+UNDEFINED = b"\xd4\x00\x00"
+
+
+def packed(**fields: object) -> bytes:
+    """Write a msgpack map."""
+    return bytes(msgpack.packb(fields))
+
+
+MSGPACK_CORPUS = (
+    b"\x83\xa4type\x00\xa4data" + UNDEFINED + b"\xa3nsp\xa1/",
+    packed(type=0, data={"token": "t", "offset": msgpack.ExtType(0, b"\0")}, nsp="/"),
+    packed(type=1, data=None, nsp="/"),
+    packed(type=2, data=["x", {"a": [1, 2.5, None, True, "€", b"b"]}], options={"compress": True}, id=0, nsp="/custom"),
+    packed(type=2, data=["subscribe:price", ["A"] * 20], nsp="/"),
+    packed(type=3, id=7, data=[2**64 - 1, -(2**63), b""], nsp="/"),
+    packed(type=4, data={"message": "no"}, nsp="/x"),
+)
+MSGPACK_TOKENS = (
+    *(
+        UNDEFINED,
+        b"\xc0",
+        b"\xc1",
+        b"\xc2",
+        b"\xc4\x01\x00",
+        b"\xc6\xff\xff\xff\xff",
+        b"\xc7\x01\x00\x00",
+        b"\xc9\xff\xff\xff\xff",
+    ),
+    *(
+        b"\xcb\x7f\xf8" + b"\0" * 6,
+        b"\xcb\x7f\xf0" + b"\0" * 6,
+        b"\xca\x7f\x80\0\0",
+        b"\xcf" + b"\xff" * 8,
+        b"\xd3\x80" + b"\0" * 7,
+    ),
+    *(b"\xd6\xff\0\0\0\0", b"\xd7\x00" + b"\0" * 8, b"\xdb\xff\xff\xff\xff", b"\xdc\x02\x00", b"\xdd\xff\xff\xff\xff"),
+    *(
+        b"\xde\x00\x40",
+        b"\xdf\xff\xff\xff\xff",
+        b"\x91" * 40,
+        b"\x81\xa1a" * 20,
+        b"\xa3nsp",
+        b"\xa4type",
+        b"\xa4data",
+        b"\xa2id",
+    ),
+    *(
+        b"\xa1/",
+        b"\xacsocket_id",
+        b"\xac_placeholder\xc3",
+        b"\x82\xac_placeholder\xc3\xa3num\x00",
+        b"\xa3\xed\xa0\x80",
+        b"\xff",
+    ),
+)
+ENGINE_CORPUS = (
+    b"2probe" + SEPARATOR + b"5",
+    b"4hello\x1ebAP8=\x1e3",
+    b"1",
+    b"6",
+    b'0{"sid":"s","upgrades":[],"pingInterval":1,"pingTimeout":1,"maxPayload":1}',
+)
+ENGINE_TOKENS = (
+    b"2",
+    b"3",
+    b"4",
+    b"5",
+    b"6",
+    b"probe",
+    b"b",
+    b"AP8=",
+    b"=",
+    b"\x1e",
+    b"\x1e\x1e",
+    b"1",
+    b"0{",
+    b"\xff",
+    b"\xe2\x82\xac",
+)
+
+
+class Finding(Exception):  # noqa: N818  # it is a result, not an error of this program
+    """An input that broke a promise."""
+
+
+class Mutator:
+    """Makes inputs out of a corpus and tokens; the same seed makes the same ones."""
+
+    def __init__(self, corpus: tuple[bytes, ...], tokens: tuple[bytes, ...], seed: int) -> None:
+        self._corpus = corpus
+        self._tokens = tokens
+        self._random = random.Random(seed)
+
+    def make(self) -> bytes:
+        """Return the next input."""
+        rng = self._random
+        data = bytearray(rng.choice(self._corpus))
+        for _ in range(rng.choice((0, 1, 1, 2, 4, 8))):
+            self._mutate(data)
+        return bytes(data)
+
+    def _mutate(self, data: bytearray) -> None:
+        rng = self._random
+        at = rng.randrange(len(data) + 1)
+        match rng.randrange(7):
+            case 0:
+                data[at:at] = rng.choice(self._tokens)
+            case 1:
+                token = rng.choice(self._tokens)
+                data[at : at + len(token)] = token
+            case 2:
+                del data[at : at + rng.randrange(1, 9)]
+            case 3:
+                data[at : at + 1] = bytes([rng.randrange(256)])
+            case 4:
+                other = rng.choice(self._corpus)
+                data[at:] = SEPARATOR + other
+            case 5:
+                piece = data[at : at + rng.randrange(1, 32)]
+                data[at:at] = piece * rng.randrange(1, 6)
+            case _:
+                data[at:] = rng.choice(self._corpus)[at:]
+
+
+def cut(data: bytes) -> list[MessageData]:
+    """Cut an input into messages; those that start with a zero byte, or are no UTF-8, are binary."""
+    messages: list[MessageData] = []
+    for part in data.split(SEPARATOR):
+        try:
+            messages.append(part[1:] if part.startswith(b"\x00") else part.decode("utf-8", "surrogatepass"))
+        except UnicodeDecodeError:
+            messages.append(part)
+    return messages
+
+
+def feed(parser: Parser, messages: list[MessageData]) -> list[Packet]:
+    """Decode messages until one is refused."""
+    packets: list[Packet] = []
+    pending: Pending | None = None
+    for message in messages:
+        try:
+            decoded = parser.decode(message, pending)
+        except PeerError:
+            break
+        pending = decoded if isinstance(decoded, Pending) else None
+        if not isinstance(decoded, Pending):
+            packets.append(decoded)
+    return packets
+
+
+def check_accepted(parser: Parser, messages: list[MessageData]) -> None:
+    """Check that what a parser accepts comes back the same through both."""
+    for packet in feed(parser, messages):
+        for other in PARSERS:
+            if feed(other, list(other.encode(packet))) != [packet]:
+                raise Finding(f"{other.name} does not bring back {packet!r}")
+
+
+def fuzz_json(data: bytes) -> None:
+    """The JSON parser on one input."""
+    check_accepted(PARSERS.json, cut(data))
+
+
+def fuzz_msgpack(data: bytes) -> None:
+    """The msgpack parser on one input."""
+    check_accepted(PARSERS.msgpack, list(data.split(SEPARATOR)))
+
+
+def fuzz_engineio(data: bytes) -> None:
+    """Codec, payload and session on one input: a polling body, then frames on the transport or the probe."""
+    try:
+        packets = list(decode_payload(data, PayloadLimits(max_packets=64)))
+        if list(decode_payload(encode_payload(packets), PayloadLimits())) != packets:
+            raise Finding(f"does not come back: {packets!r}")
+    except PeerError:
+        pass
+    session = Session(SESSIONS, "s", Transport.POLLING, 0.0)
+    session.open_probe(0.0)
+    for now, frame in enumerate(cut(data)):
+        try:
+            packet = codec.decode(frame)
+            if now % 2 and session.state in PROBING:
+                session.receive_probe(packet)
+            elif session.is_open:
+                session.receive_packet(packet, now / 10)
+            session.handle_deadline(now / 10)
+        except PeerError:
+            break
+    session.close(CloseCause.SHUTDOWN, 0.0)
+    session.finish(CloseCause.FORCED)
+    if session.next_deadline() != inf:
+        raise Finding("a life that is over waits for something")
+
+
+def fuzz_connection(data: bytes) -> None:
+    """A whole connection on one input, with an application that answers some of it."""
+    connection = Connection(SETTINGS, 0.0)
+    for now, message in enumerate(cut(data)):
+        try:
+            happening = connection.receive_message(message, now / 10)
+            connection.handle_deadline(now / 10)
+        except PeerError:
+            break
+        match happening:
+            case ConnectRequested(namespace):
+                if namespace in ("/", "/custom"):
+                    connection.accept(namespace, "s1", "p1")
+                    connection.ask(namespace, "question", token=now, now=now / 10)
+                else:
+                    connection.refuse(namespace, "Invalid namespace")
+            case EventReceived(namespace, _, args, ack_id):
+                connection.send_event(namespace, "echo", *args, None)
+                if ack_id is not None and ack_id % 3:
+                    connection.send_ack(namespace, ack_id, *args)
+            case _:
+                pass
+        if len(connection.namespaces) > SETTINGS.max_namespaces:
+            raise Finding("more namespaces than allowed")
+    connection.close()
+    if connection.next_deadline() != inf or connection.namespaces:
+        raise Finding("a closed connection keeps something")
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is fuzzed, and what its inputs are made of."""
+
+    run: Callable[[bytes], None]
+    corpus: tuple[bytes, ...]
+    tokens: tuple[bytes, ...]
+
+
+CONNECTION_CORPUS = (
+    *(b"0" + SEPARATOR + item for item in JSON_CORPUS),
+    *(MSGPACK_CORPUS[0] + SEPARATOR + item for item in MSGPACK_CORPUS),
+)
+TARGETS = {
+    "json": Target(fuzz_json, JSON_CORPUS, JSON_TOKENS),
+    "msgpack": Target(fuzz_msgpack, MSGPACK_CORPUS, MSGPACK_TOKENS),
+    "engineio": Target(fuzz_engineio, ENGINE_CORPUS, ENGINE_TOKENS),
+    "connection": Target(fuzz_connection, CONNECTION_CORPUS, (*JSON_TOKENS, *MSGPACK_TOKENS, SEPARATOR)),
+}
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How a run went."""
+
+    inputs: int
+    growth: int
+    failure: str | None = None
+
+
+def say(line: str) -> None:
+    """Tell how it goes."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def attempt(target: Target, data: bytes) -> str | None:
+    """Run one input; return what is wrong with it, if anything."""
+    try:
+        target.run(data)
+    except Exception as error:  # noqa: BLE001  # any other exception is exactly what is looked for
+        return f"{data!r}: {type(error).__name__} {error}"
+    return None
+
+
+def run_target(name: str, seconds: float, seed: int) -> Summary:
+    """Fuzz one target for a while; stop at the first finding. Memory is compared after a warm-up of a fifth."""
+    target = TARGETS[name]
+    mutator = Mutator(target.corpus, target.tokens, seed)
+    start = time.monotonic()
+    inputs, base, told = 0, 0, start
+    tracemalloc.start()
+    try:
+        while (now := time.monotonic()) < start + seconds:
+            for _ in range(200):
+                data = mutator.make()
+                failure = attempt(target, data)
+                inputs += 1
+                if failure is not None:
+                    return Summary(inputs, 0, failure)
+            if not base and now > start + seconds / 5:
+                gc.collect()
+                base = tracemalloc.get_traced_memory()[0]
+            if now > told + 10:
+                told = now
+                say(f"{name}: {inputs} inputs, {tracemalloc.get_traced_memory()[0] >> 10} KiB")
+        gc.collect()
+        growth = tracemalloc.get_traced_memory()[0] - base if base else 0
+    finally:
+        tracemalloc.stop()
+    return Summary(inputs, growth, f"memory grew by {growth} bytes" if growth > MAX_GROWTH else None)
+
+
+def run_atheris(name: str, seconds: int) -> None:
+    """Let libFuzzer choose the inputs by coverage; it ends the process itself."""
+    atheris = importlib.import_module("atheris")
+    atheris.instrument_all()
+    atheris.Setup([sys.argv[0], f"-max_total_time={seconds}"], TARGETS[name].run)
+    atheris.Fuzz()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description="Fuzz the protocol package.")
+    parser.add_argument("--seconds", type=float, default=60, help="for each target")
+    parser.add_argument("--target", choices=[*TARGETS, "all"], default="all")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--atheris", action="store_true", help="choose inputs by coverage; one target only")
+    options = parser.parse_args(arguments)
+    if options.atheris:
+        run_atheris(options.target, int(options.seconds))
+        return 0
+    failed = 0
+    for name in TARGETS if options.target == "all" else [options.target]:
+        summary = run_target(name, options.seconds, options.seed)
+        say(f"{name}: {summary.inputs} inputs, memory {summary.growth:+d} bytes, {summary.failure or 'nothing found'}")
+        failed += summary.failure is not None
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,52 @@
+"""A short run of every fuzz target, and proof that the fuzzer would tell."""
+
+import pytest
+
+from protocol.errors import PeerError, UsageError
+from tests.fuzz import fuzz_protocol
+from tests.fuzz.fuzz_protocol import TARGETS, Mutator, Target, run_target
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_a_short_run_finds_nothing(name: str) -> None:
+    summary = run_target(name, seconds=2, seed=20_251_122)
+    assert summary.failure is None
+    assert summary.inputs > 1_000
+
+
+def test_the_same_seed_makes_the_same_inputs() -> None:
+    target = TARGETS["json"]
+    one, other = (Mutator(target.corpus, target.tokens, seed=7) for _ in range(2))
+    assert [one.make() for _ in range(100)] == [other.make() for _ in range(100)]
+
+
+@pytest.mark.parametrize("error", [KeyError, RecursionError, UsageError, PeerError])
+def test_any_error_that_gets_out_of_a_target_is_a_finding(
+    monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    def fail(data: bytes) -> None:
+        if b"5" in data:
+            raise error("planted")
+
+    target = TARGETS["json"]
+    monkeypatch.setitem(fuzz_protocol.TARGETS, "planted", Target(fail, target.corpus, target.tokens))
+    summary = run_target("planted", seconds=2, seed=1)
+    assert summary.failure is not None
+    assert error.__name__ in summary.failure
+
+
+def test_memory_that_grows_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[bytes] = []
+    monkeypatch.setitem(
+        fuzz_protocol.TARGETS,
+        "planted",
+        Target(lambda data: kept.append(data * 10), TARGETS["json"].corpus, TARGETS["json"].tokens),
+    )
+    summary = run_target("planted", seconds=0.5, seed=1)
+    assert summary.failure is not None
+    assert "memory" in summary.failure
+
+
+def test_the_command_line_runs_one_target(capsys: pytest.CaptureFixture[str]) -> None:
+    assert fuzz_protocol.main(["--seconds", "0.2", "--target", "engineio"]) == 0
+    assert "engineio" in capsys.readouterr().out
