@@ -56,7 +56,7 @@ class Lease:
         """
         while True:
             await self._acquire()
-            log.info("lease_acquired", lease=self.key, token=self.token)
+            log.info("lease_acquired", lease=self.key, fence=self.token)
             try:
                 if await self._work_while_held(work):
                     return

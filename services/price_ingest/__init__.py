@@ -1,1 +1,1 @@
-"""Upstream prices and trades in; validated, sequenced, conflated prices out."""
+"""Prices: what upstream streams say becomes one numbered, conflated, published last price per symbol."""

@@ -1,12 +1,15 @@
 """Redis and Valkey: the only file that knows the client library. Everything raises `shared.bus.errors` alone.
 
 Why it is set up as it is: the library's own retries would repeat writes whose reply was lost, so there are none; its
-health check does not notice a dead peer, so it is off; and every blocking read is shorter than the socket's time limit,
-because the library takes the limit for a failure.
+health check does not notice a dead peer, so it is off. Its time limit is off too, and `_answered` sets ours: on Python
+3.11 the library writes inside `asyncio.wait_for`, which can lose a cancellation, and a task that outlives its
+cancellation keeps a service from stopping and a lost lease in use. A command that runs into the limit, or is cancelled,
+drops its connection, so nobody reads another one's reply.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, cast
@@ -19,10 +22,12 @@ from redis.backoff import NoBackoff
 from shared.bus.entries import GroupInfo, PubSubEvent, StreamEnds, StreamEntry, entry_ms
 from shared.bus.errors import BusError, BusRefusedError, BusUnavailableError, FencedError, GroupMissingError
 
-SOCKET_TIMEOUT_S: Final = 3.0
+ANSWER_S: Final = 3.0
+"""Longest wait for the answer to a command."""
+
 CONNECT_TIMEOUT_S: Final = 1.0
 LONGEST_BLOCK_MS: Final = 1500
-"""A blocking read may not reach `SOCKET_TIMEOUT_S`."""
+"""A blocking read may not reach `ANSWER_S`."""
 
 _SCRIPTS: Final = Path(__file__).parent / "lua"
 
@@ -61,6 +66,17 @@ def _our_errors() -> Iterator[None]:
         raise BusRefusedError(text) from error
 
 
+@asynccontextmanager
+async def _answered(limit: float = ANSWER_S) -> AsyncIterator[None]:
+    """Bound what is awaited inside to `limit` s, and raise its failures as ours."""
+    with _our_errors():
+        try:
+            async with asyncio.timeout(limit):
+                yield
+        except TimeoutError:
+            raise BusUnavailableError(f"no answer within {limit:g} s") from None
+
+
 @cache
 def _script_text(name: str) -> str:
     return (_SCRIPTS / f"{name}.lua").read_text(encoding="utf-8")
@@ -74,12 +90,12 @@ class RedisPubSub:
 
     async def subscribe(self, channels: Iterable[str]) -> None:
         """Ask for channels; each is confirmed by a `PubSubEvent` without data."""
-        with _our_errors():
+        async with _answered():
             await self._pubsub.subscribe(*channels)
 
     async def unsubscribe(self, channels: Iterable[str]) -> None:
         """Leave channels. Messages already on their way still come."""
-        with _our_errors():
+        async with _answered():
             await self._pubsub.unsubscribe(*channels)
 
     async def receive(self, timeout: float) -> PubSubEvent | None:  # noqa: ASYNC109 - the library's own timeout
@@ -87,7 +103,7 @@ class RedisPubSub:
 
         None that comes early means a dead connection: see `shared.bus.subscription`.
         """
-        with _our_errors():
+        async with _answered(timeout + ANSWER_S):
             message: dict[str, Any] | None = await self._pubsub.get_message(timeout=timeout)
         if message is None or message["type"] not in ("message", "subscribe"):
             return None
@@ -96,7 +112,7 @@ class RedisPubSub:
 
     async def close(self) -> None:
         """Drop the connection, whatever its state."""
-        with _our_errors():
+        async with _answered():
             await self._pubsub.aclose()  # type: ignore[no-untyped-call]  # the library left it out
 
 
@@ -107,7 +123,7 @@ class RedisBus:
         self._client = redis.Redis.from_url(
             url,
             client_name=client_name,
-            socket_timeout=SOCKET_TIMEOUT_S,
+            socket_timeout=None,
             socket_connect_timeout=CONNECT_TIMEOUT_S,
             socket_keepalive=True,
             health_check_interval=0,
@@ -118,12 +134,12 @@ class RedisBus:
 
     async def ping(self) -> None:
         """Return when Redis answers."""
-        with _our_errors():
+        async with _answered():
             await self._client.ping()
 
     async def close(self) -> None:
         """Close every connection."""
-        with _our_errors():
+        async with _answered():
             await self._client.aclose()
 
     def open_pubsub(self) -> RedisPubSub:
@@ -132,11 +148,10 @@ class RedisBus:
 
     async def publish(self, messages: Iterable[tuple[str, bytes]]) -> None:
         """Publish (channel, payload) pairs in one round trip."""
-        with _our_errors():
-            async with self._client.pipeline(transaction=False) as pipe:
-                for channel, payload in messages:
-                    pipe.publish(channel, payload)
-                await pipe.execute()
+        async with _answered(), self._client.pipeline(transaction=False) as pipe:
+            for channel, payload in messages:
+                pipe.publish(channel, payload)
+            await pipe.execute()
 
     async def run_script(self, name: str, keys: Sequence[str], args: Sequence[str | bytes | int]) -> Any:  # noqa: ANN401 - as the script returns
         """Run `lua/{name}.lua` atomically and return what it returns.
@@ -147,47 +162,46 @@ class RedisBus:
         script = self._scripts.get(name)
         if script is None:
             script = self._scripts[name] = self._client.register_script(_script_text(name))
-        with _our_errors():
+        async with _answered():
             return await script(keys=keys, args=args)
 
     async def get(self, key: str) -> bytes | None:
         """A plain value."""
-        with _our_errors():
+        async with _answered():
             return cast("bytes | None", await self._client.get(key))
 
     async def set_if_absent(self, key: str, value: str) -> bytes:
         """Set a value unless there is one; return the one that stands."""
-        with _our_errors():
+        async with _answered():
             await self._client.set(key, value, nx=True)
             return cast("bytes", await self._client.get(key))
 
     async def hash_all(self, key: str) -> dict[bytes, bytes]:
         """A whole hash, empty where there is none."""
-        with _our_errors():
+        async with _answered():
             return cast("dict[bytes, bytes]", await self._client.hgetall(key))
 
     async def hash_set(self, key: str, values: Mapping[str, bytes]) -> None:
         """Set fields of a hash."""
-        with _our_errors():
+        async with _answered():
             await self._client.hset(key, mapping=cast("Any", values))
 
     async def hash_delete(self, key: str, fields: Sequence[str]) -> None:
         """Delete fields of a hash."""
-        with _our_errors():
+        async with _answered():
             await self._client.hdel(key, *fields)
 
     async def append(self, stream: str, entries: Iterable[Mapping[str, str | bytes]], max_length: int) -> None:
         """Append entries in one round trip, trimming the stream to about `max_length`."""
-        with _our_errors():
-            async with self._client.pipeline(transaction=False) as pipe:
-                for fields in entries:
-                    pipe.xadd(stream, cast("Any", fields), maxlen=max_length, approximate=True)
-                await pipe.execute()
+        async with _answered(), self._client.pipeline(transaction=False) as pipe:
+            for fields in entries:
+                pipe.xadd(stream, cast("Any", fields), maxlen=max_length, approximate=True)
+            await pipe.execute()
 
     async def read(self, positions: Mapping[str, str], count: int, block_ms: int) -> dict[str, list[StreamEntry]]:
         """Entries after each stream's position; waits up to `block_ms` (0: not at all) for the first."""
         block = min(block_ms, LONGEST_BLOCK_MS) or None
-        with _our_errors():
+        async with _answered():
             reply = await self._client.xread(cast("Any", dict(positions)), count=count, block=block)
         return _streams(reply)
 
@@ -197,22 +211,21 @@ class RedisBus:
 
     async def stream_ends(self, streams: Sequence[str]) -> dict[str, StreamEnds]:
         """Oldest and newest id of each stream, in one round trip."""
-        with _our_errors():
-            async with self._client.pipeline(transaction=False) as pipe:
-                for stream in streams:
-                    pipe.xinfo_stream(stream)
-                replies = await pipe.execute(raise_on_error=False)
+        async with _answered(), self._client.pipeline(transaction=False) as pipe:
+            for stream in streams:
+                pipe.xinfo_stream(stream)
+            replies = await pipe.execute(raise_on_error=False)
         return {stream: _ends(reply) for stream, reply in zip(streams, replies, strict=True)}
 
     async def find_streams(self, pattern: str) -> list[str]:
         """Names of the streams that match a glob pattern, in order of name."""
-        with _our_errors():
+        async with _answered():
             found = [_text(key) async for key in self._client.scan_iter(match=pattern, count=1000, _type="STREAM")]
         return sorted(set(found))
 
     async def ensure_group(self, stream: str, group: str) -> None:
         """Make a consumer group that begins with the stream's first entry, unless it exists; makes the stream too."""
-        with _our_errors():
+        async with _answered():
             try:
                 await self._client.xgroup_create(stream, group, id="0", mkstream=True)
             except exceptions.ResponseError as error:
@@ -227,14 +240,14 @@ class RedisBus:
         Returns:
             The id to go on from (`0-0`: no more), the entries, and how many had been trimmed away unread.
         """
-        with _our_errors():
+        async with _answered():
             reply = await self._client.xautoclaim(stream, group, consumer, 0, start_id=start, count=count)
         following, entries, *deleted = reply
         return _text(following), _entries(entries), len(deleted[0]) if deleted else 0
 
     async def acknowledge(self, stream: str, group: str, ids: Sequence[str]) -> None:
         """Take entries off the group's pending list."""
-        with _our_errors():
+        async with _answered():
             await self._client.xack(stream, group, *ids)
 
     async def group_info(self, stream: str, group: str, now_ms: int) -> GroupInfo:
@@ -243,7 +256,7 @@ class RedisBus:
         Raises:
             GroupMissingError: there is no such stream or group.
         """
-        with _our_errors():
+        async with _answered():
             length = await self._client.xlen(stream)
             try:
                 groups = await self._client.xinfo_groups(stream)
@@ -259,7 +272,7 @@ class RedisBus:
 
     async def length(self, stream: str) -> int:
         """Entries in a stream, 0 where there is none."""
-        with _our_errors():
+        async with _answered():
             return int(await self._client.xlen(stream))
 
 

@@ -42,6 +42,12 @@ SERVICE_REPORTS: Final = "svc:reports"
 """Hash instance -> `ServiceReport`. Written by every service, read and pruned by metrics, read by the board."""
 
 
+def is_partition(stream: str, feed: str) -> bool:
+    """Whether a stream is `{feed}:<n>`, a numbered partition of an upstream feed."""
+    base, _, number = stream.rpartition(":")
+    return base == feed and number.isascii() and number.isdigit()
+
+
 def shard_of(name: str, shards: int) -> int:
     """Shard 0..`shards`-1 of a symbol or a user id, the same in every process (CRC-32 of its UTF-8 bytes)."""
     return crc32(name.encode()) % shards

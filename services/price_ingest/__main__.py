@@ -1,0 +1,8 @@
+"""`python -m services.price_ingest`: the price-ingest service."""
+
+from services.price_ingest.app import IngestApp
+from services.price_ingest.settings import IngestSettings
+from shared.lifecycle import run_service
+
+if __name__ == "__main__":
+    run_service("price-ingest", (IngestSettings,), IngestApp)

@@ -1,0 +1,131 @@
+"""The last prices in Redis, and their publication.
+
+Fed by `services.price_ingest.book`. Writes the snapshot together with the positions, then publishes: a reader that
+missed a publication finds the same or a newer price in the snapshot. What was committed and not published, because the
+process or Redis died between, is published again by the next writer's `publish_all`.
+"""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from services.price_ingest.book import Change
+from shared.bus.redis_bus import RedisBus
+from shared.clock import Clock
+from shared.lease import Lease
+from shared.log import get_logger
+from shared.messages import VERSION, DecodeError, Price, PriceBatch, decode_price, encode
+from shared.names import redis_keys
+
+log = get_logger(__name__)
+
+
+class Committed(NamedTuple):
+    """What stands in Redis: the last price of each symbol, and how far each upstream stream was folded into them."""
+
+    prices: dict[str, Price]
+    positions: dict[str, str]
+
+
+class _Encoded(NamedTuple):
+    shard: int
+    symbol: str
+    raw: bytes
+
+
+class PriceStore:
+    """Snapshot, positions and epoch of the whole market.
+
+    Args:
+        bus: where they live.
+        lease: only its holder may write.
+        shards: `PRICE_SHARDS`.
+        clock: stamps publications.
+    """
+
+    def __init__(self, bus: RedisBus, lease: Lease, shards: int, clock: Clock) -> None:
+        self._bus = bus
+        self._lease = lease
+        self._shards = shards
+        self._clock = clock
+        self._epoch = ""
+        self._seqs: dict[str, int] = {}
+
+    async def load(self) -> Committed:
+        """Read what stands, and begin a new epoch where it does not continue what readers have seen.
+
+        That is where Redis has lost its data, or came back with fewer commits than it had confirmed to this process.
+
+        Raises:
+            FencedError: another holds the lease.
+        """
+        found = ((await self._bus.get(redis_keys.PRICE_EPOCH)) or b"").decode()
+        prices, damaged = await self._load_prices()
+        positions = await self._bus.hash_all(redis_keys.PRICE_POSITIONS)
+        shortened = found == self._epoch and any(
+            symbol not in prices or prices[symbol].seq < seq for symbol, seq in self._seqs.items()
+        )
+        epoch = secrets.token_hex(8) if not found or damaged or shortened else found
+        if epoch != found:
+            await self._commit(found, epoch, [], {})
+            tell = log.warning if found or self._epoch else log.info  # the very first one is no incident
+            tell("price_epoch_began", epoch=epoch, before=found or self._epoch, symbols=len(prices), damaged=damaged)
+        self._epoch = epoch
+        self._seqs = {symbol: price.seq for symbol, price in prices.items()}
+        return Committed(prices, {stream.decode(): entry.decode() for stream, entry in positions.items()})
+
+    async def save(self, changes: Sequence[Change], positions: Mapping[str, str]) -> None:
+        """Commit changes and positions together, then publish what is fresh.
+
+        Raises:
+            FencedError: another holds the lease, or began an epoch; nothing was written.
+            BusUnavailableError: it is unknown what was written; `load` tells.
+        """
+        encoded = [self._encode(change.symbol, change.price) for change in changes]
+        await self._commit(self._epoch, self._epoch, encoded, positions)
+        self._seqs.update((change.symbol, change.price.seq) for change in changes)
+        await self._publish([item for item, change in zip(encoded, changes, strict=True) if change.fresh])
+
+    async def publish_all(self, prices: Mapping[str, Price]) -> None:
+        """Publish a whole snapshot, as it was committed."""
+        await self._publish([self._encode(symbol, price) for symbol, price in prices.items()])
+
+    async def _load_prices(self) -> tuple[dict[str, Price], int]:
+        prices: dict[str, Price] = {}
+        damaged = 0
+        for shard in range(self._shards):
+            for symbol, raw in (await self._bus.hash_all(redis_keys.price_snapshot(shard))).items():
+                try:
+                    prices[symbol.decode()] = decode_price(raw)
+                except DecodeError as error:
+                    damaged += 1
+                    log.warning("price_damaged", symbol=symbol.decode(errors="replace"), error=str(error))
+        return prices, damaged
+
+    def _encode(self, symbol: str, price: Price) -> _Encoded:
+        return _Encoded(redis_keys.shard_of(symbol, self._shards), symbol, encode(price))
+
+    async def _commit(self, standing: str, epoch: str, encoded: list[_Encoded], positions: Mapping[str, str]) -> None:
+        keys = [self._lease.key, redis_keys.PRICE_EPOCH, redis_keys.PRICE_POSITIONS]
+        args: list[str | bytes | int] = [self._lease.stamp, standing, epoch, len(positions)]
+        for position in positions.items():
+            args += position
+        key_index: dict[int, int] = {}
+        for shard, symbol, raw in encoded:
+            index = key_index.get(shard)
+            if index is None:
+                keys.append(redis_keys.price_snapshot(shard))
+                index = key_index[shard] = len(keys)
+            args += (index, symbol, raw)
+        await self._bus.run_script("commit_prices", keys, args)
+
+    async def _publish(self, encoded: list[_Encoded]) -> None:
+        shards: dict[int, dict[str, msgspec.Raw]] = {}
+        for shard, symbol, raw in encoded:
+            shards.setdefault(shard, {})[symbol] = msgspec.Raw(raw)
+        if shards:
+            now = self._clock.now_ms()
+            batches = ((shard, PriceBatch(VERSION, self._epoch, now, prices)) for shard, prices in shards.items())
+            await self._bus.publish((redis_keys.price_channel(shard), encode(batch)) for shard, batch in batches)

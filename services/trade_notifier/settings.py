@@ -1,0 +1,26 @@
+"""What the trade-notifier reads from the environment, beside `shared.settings.CommonSettings`."""
+
+import dataclasses
+from typing import Annotated
+
+import msgspec
+
+from shared.settings import Positive, setting
+
+_MINUTES_KEPT_AT_LEAST = 15
+"""A client may come back after two minutes; the rest is a failover, a restart and a slow reader."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class NotifierSettings:
+    """How long the logs are, and how long an id is remembered."""
+
+    dedupe_window_hours: Annotated[int, msgspec.Meta(ge=1, le=744)] = setting(
+        24, "time in which a trade id that comes again is dropped; costs Redis memory per trade", "h"
+    )
+    trade_log_minutes: Annotated[int, msgspec.Meta(ge=_MINUTES_KEPT_AT_LEAST, le=44_640)] = setting(
+        60, "how long trade and user logs are kept", "min"
+    )
+    trade_log_length: Positive = setting(
+        1_000_000, "entries that one log keeps at most, whatever their age; bounds Redis memory", "entries"
+    )
