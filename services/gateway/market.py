@@ -9,7 +9,10 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from shared.messages import Price, decode_price, encode
+from shared.log import get_logger
+from shared.messages import DecodeError, Price, decode_price, encode
+
+log = get_logger(__name__)
 
 UNKNOWN: Final = -1
 
@@ -27,6 +30,11 @@ class Market:
 
     Args:
         everything: decode every symbol, because everybody gets the whole market.
+
+    Attributes:
+        epoch: names the history that the `seq`s belong to.
+        version: rises with every change.
+        rejected: prices that could not be read; each is skipped alone.
     """
 
     def __init__(self, *, everything: bool) -> None:
@@ -36,6 +44,7 @@ class Market:
         self._watchers: dict[str, int] = {}
         self.epoch = ""
         self.version = 0
+        self.rejected = 0
 
     def find(self, symbol: str) -> Price | None:
         """The last price, of a watched symbol."""
@@ -49,9 +58,9 @@ class Market:
         """One more subscription; True for the symbol's first."""
         count = self._watchers.get(symbol, 0)
         self._watchers[symbol] = count + 1
-        unread = self._unread.pop(symbol, None)
-        if unread is not None:
-            self._latest[symbol] = decode_price(unread)
+        price = self._read(symbol, self._unread.pop(symbol, None))
+        if price is not None:
+            self._latest[symbol] = price
         return count == 0
 
     def unwatch(self, symbol: str) -> bool:
@@ -66,34 +75,25 @@ class Market:
         return True
 
     def apply(self, prices: Mapping[str, msgspec.Raw]) -> list[Change]:
-        """Take published prices; returns those that are watched and new.
-
-        Raises:
-            DecodeError: one of them is not a `Price`; those before it were taken.
-        """
+        """Take published prices; returns those that are watched and new."""
         changes: list[Change] = []
         for symbol, raw in prices.items():
             if self._everything or symbol in self._watchers:
-                self._take(symbol, decode_price(raw), changes)
+                self._take(symbol, self._read(symbol, raw), changes)
             else:
                 self._unread[symbol] = raw
         return changes
 
     def apply_snapshot(self, prices: Mapping[str, bytes]) -> list[Change]:
-        """Take prices re-read from Redis; what was published meanwhile is newer and stays. Returns as `apply`.
-
-        Raises:
-            DecodeError: as `apply`.
-        """
+        """Take prices re-read from Redis; what was published meanwhile is newer and stays. Returns as `apply`."""
         changes: list[Change] = []
         for symbol, encoded in prices.items():
-            price = decode_price(encoded)
-            unread = self._unread.get(symbol)
-            if unread is not None and decode_price(unread).seq >= price.seq:
-                continue
+            price = self._read(symbol, encoded)
             if self._everything or symbol in self._watchers:
                 self._take(symbol, price, changes)
-            else:
+                continue
+            unread = self._read(symbol, self._unread.get(symbol))
+            if price is not None and (unread is None or unread.seq < price.seq):
                 self._unread[symbol] = msgspec.Raw(encoded)
         return changes
 
@@ -103,9 +103,20 @@ class Market:
         self._latest.clear()
         self._unread.clear()
 
-    def _take(self, symbol: str, price: Price, changes: list[Change]) -> None:
+    def _read(self, symbol: str, encoded: msgspec.Raw | bytes | None) -> Price | None:
+        if encoded is None:
+            return None
+        try:
+            return decode_price(encoded)
+        except DecodeError as error:
+            self.rejected += 1
+            if self.rejected & (self.rejected - 1) == 0:  # the 1st, 2nd, 4th, 8th ...: never a flood
+                log.warning("price_rejected", symbol=symbol, error=str(error), rejected=self.rejected)
+            return None
+
+    def _take(self, symbol: str, price: Price | None, changes: list[Change]) -> None:
         known = self._latest.get(symbol)
-        if known is not None and price.seq <= known.seq:
+        if price is None or (known is not None and price.seq <= known.seq):
             return
         self._latest[symbol] = price
         self.version += 1

@@ -81,7 +81,7 @@ class Outbox:
             self._queued_bytes += len(frames)
             if self._queued_bytes > self._flusher.max_queued_bytes:
                 self.queue.clear()
-                self.link.end(BUFFER_FULL)
+                self._flusher.end_soon(self.link)
 
     def flush(self) -> int:
         """Write what is queued, in one piece; returns its bytes. Nothing happens while the socket is full."""
@@ -123,6 +123,7 @@ class Outbox:
             self.behind = False
             self._flusher.behind -= 1
         self.owed_prices = self.owed_batches = None
+        self.owes_market = False
         self.log_position = NOT_BEHIND
 
 
@@ -161,6 +162,10 @@ class Flusher:
         if not self._scheduled and outboxes:
             self._scheduled = True
             self._loop.call_soon(self.flush)
+
+    def end_soon(self, link: Link) -> None:
+        """End a client whose control lane is over its bound: after this turn, never beneath who is answering it."""
+        self._loop.call_soon(link.end, BUFFER_FULL)
 
     def flush(self) -> None:
         """Write now."""

@@ -123,11 +123,10 @@ class PriceFeed:
                 return
             if batch.epoch != self._market.epoch:
                 self._begin_epoch(batch.epoch)
-            changes = self._market.apply(batch.prices)
         except DecodeError as error:
             self._reject(str(error))
             return
-        self._deliver(changes)
+        self._deliver(self._market.apply(batch.prices))
         self._observe_age(max(0.0, (self._clock.now_ms() - batch.published) / 1000))
 
     def _reject(self, error: str) -> None:
@@ -166,10 +165,7 @@ class PriceFeed:
         snapshot = await self._bus.hash_all(redis_keys.price_snapshot(shard))
         if epoch and epoch != self._market.epoch:
             self._begin_epoch(epoch)
-        try:
-            changes = self._market.apply_snapshot({name.decode(): price for name, price in snapshot.items()})
-        except (DecodeError, UnicodeDecodeError) as error:
-            self._reject(f"snapshot of shard {shard}: {error}")
-            changes = []
+        prices = {name.decode(errors="replace"): price for name, price in snapshot.items()}
+        changes = self._market.apply_snapshot(prices)
         self._live.add(shard)
         self._deliver(changes)

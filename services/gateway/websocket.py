@@ -183,6 +183,8 @@ class WebSocket(asyncio.Protocol):
 
     def close(self, reason: CloseReason) -> None:
         """Send a close frame and wait a little for the client to go; abort a client that does not read."""
+        if self._transport.is_closing():
+            return
         if reason in _AT_ONCE or not self.writable:
             self.abort()
             return

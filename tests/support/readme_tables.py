@@ -1,0 +1,90 @@
+"""The README's tables, printed from the code: `make readme` writes them, a test says when they are out of date."""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from services.launcher.settings_table import as_markdown, read_all
+from shared.names import close_reasons, error_codes
+from shared.names.events import ClientEvent, ServerEvent
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+def _rows(heading: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    lines = ["| " + " | ".join(heading) + " |", "|" + "---|" * len(heading)]
+    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def client_events() -> str:
+    """What a client sends."""
+    return _rows(("event", "arguments and meaning"), [(f"`{event.value}`", event.meaning) for event in ClientEvent])
+
+
+def server_events() -> str:
+    """What it receives."""
+    return _rows(("event", "payload"), [(f"`{event.value}`", event.meaning) for event in ServerEvent])
+
+
+def errors() -> str:
+    """What it can be told."""
+    rows = [(str(error.code), error.message, error.meaning) for error in error_codes.ALL]
+    return _rows(("code", "message", "meaning"), rows)
+
+
+def endings() -> str:
+    """How its connection ends."""
+    rows = [
+        (
+            f"`{reason.text}`",
+            str(reason.code or "empty"),
+            reason.meaning + ("" if reason.reconnect else "; does not come back"),
+        )
+        for reason in close_reasons.ALL
+    ]
+    return _rows(("reason in metrics", "close code", "meaning"), rows)
+
+
+def settings() -> str:
+    """Every variable."""
+    return as_markdown(asyncio.run(read_all()))
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "client-events": client_events,
+    "server-events": server_events,
+    "errors": errors,
+    "endings": endings,
+    "settings": settings,
+}
+
+
+def filled(text: str) -> str:
+    """The README with every table printed anew."""
+    for name, table in TABLES.items():
+        begin, end = f"<!-- table: {name} -->\n", "<!-- end -->"
+        head, found, rest = text.partition(begin)
+        _, closed, tail = rest.partition(end)
+        if not found or not closed:
+            raise ValueError(f"README.md has no table {name!r}")
+        text = f"{head}{begin}{table()}\n{end}{tail}"
+    return text
+
+
+def main() -> None:
+    """Write the tables, or say whether they are current."""
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--write", action="store_true", help="change README.md")
+    before = README.read_text(encoding="utf-8")
+    after = filled(before)
+    if arguments.parse_args().write:
+        README.write_text(after, encoding="utf-8")
+    elif before != after:
+        sys.exit("README.md is out of date: make readme")
+
+
+if __name__ == "__main__":
+    main()
