@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import jwt
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
@@ -22,12 +23,11 @@ MAX_SUBJECT_LENGTH: Final = 128
 _LAST_SECOND: Final = 10**11
 """A claim beyond is in milliseconds by mistake, or nonsense."""
 
-_HMAC: Final = frozenset({"HS256", "HS384", "HS512"})
-_BY_KEY: Final[tuple[tuple[type, frozenset[str]], ...]] = (
-    (rsa.RSAPublicKey, frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"})),
-    (ec.EllipticCurvePublicKey, frozenset({"ES256", "ES384", "ES512"})),
-    (ed25519.Ed25519PublicKey, frozenset({"EdDSA"})),
-)
+_HMAC_BYTES: Final = {"HS256": MIN_SECRET_LENGTH, "HS384": 48, "HS512": 64}
+"""Least length of a secret: that of the hash (RFC 7518, section 3.2)."""
+
+_RSA: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
+_BY_CURVE: Final = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,9 @@ class AuthSettings:
     jwt_secret: str = setting("", f"HMAC secret, at least {MIN_SECRET_LENGTH} bytes", shown_default="none")
     jwt_public_key_file: str = setting("", "PEM file with an RSA, EC or Ed25519 public key", shown_default="none")
     jwt_algorithms: tuple[str, ...] = setting(
-        (), "algorithms accepted; all of the key's family", shown_default="HS256, RS256, ES256 or EdDSA by the key"
+        (),
+        "algorithms accepted; all of the key's family",
+        shown_default="HS256, RS256, EdDSA or the curve's own by the key",
     )
     jwt_issuer: str = setting("", "`iss` that a token must have", shown_default="not checked")
     jwt_audience: str = setting("", "`aud` that a token must have", shown_default="not checked")
@@ -187,26 +189,47 @@ def _seconds(claims: dict[str, Any], name: str) -> int:
 
 
 def _key_and_algorithms(settings: AuthSettings) -> tuple[Any, frozenset[str]]:
-    secret, path, wanted = settings.jwt_secret, settings.jwt_public_key_file, frozenset(settings.jwt_algorithms)
+    secret, path, wanted = settings.jwt_secret, settings.jwt_public_key_file, settings.jwt_algorithms
     if secret and path:
         raise ValueError("JWT_SECRET: give either this or JWT_PUBLIC_KEY_FILE, not both")
     if not secret and not path:
         return None, frozenset()
+    key: Any = secret or _read_public_key(path)
+    family = tuple(_HMAC_BYTES) if secret else _family(key)
+    if not family:
+        raise ValueError(f"JWT_PUBLIC_KEY_FILE={path!r}: not an RSA, Ed25519, P-256, P-384 or P-521 key")
+    unfit = sorted(set(wanted) - set(family))
+    if unfit:
+        raise ValueError(f"JWT_ALGORITHMS: {', '.join(unfit)} cannot be used with this key")
+    algorithms = frozenset(wanted or family[:1])
     if secret:
-        if len(secret.encode()) < MIN_SECRET_LENGTH:
-            raise ValueError(f"JWT_SECRET: {len(secret.encode())} bytes, at least {MIN_SECRET_LENGTH} are needed")
-        if "-----BEGIN" in secret or secret.lstrip().startswith("{"):
-            raise ValueError("JWT_SECRET: looks like a PEM or JWK key; a public key belongs into JWT_PUBLIC_KEY_FILE")
-        key: Any = secret
-        family, usual = _HMAC, "HS256"
-    else:
-        try:
-            key = load_pem_public_key(Path(path).read_bytes())
-        except (OSError, ValueError) as error:
-            raise ValueError(f"JWT_PUBLIC_KEY_FILE={path!r}: {error}") from error
-        family = next((names for kind, names in _BY_KEY if isinstance(key, kind)), frozenset[str]())
-        usual = next(iter(sorted(name for name in family if name.endswith("256"))), "EdDSA")
-        usual = "RS256" if "RS256" in family else usual
-    if not wanted <= family:
-        raise ValueError(f"JWT_ALGORITHMS: {', '.join(sorted(wanted - family))} cannot be used with this key")
-    return key, wanted or frozenset({usual})
+        _check_secret(secret, max(_HMAC_BYTES[name] for name in algorithms))
+    return key, algorithms
+
+
+def _check_secret(secret: str, least: int) -> None:
+    if len(secret.encode()) < least:
+        raise ValueError(f"JWT_SECRET: {len(secret.encode())} bytes, at least {least} are needed")
+    if "-----BEGIN" in secret or secret.lstrip().startswith("{"):
+        raise ValueError("JWT_SECRET: looks like a PEM or JWK key; a public key belongs into JWT_PUBLIC_KEY_FILE")
+
+
+def _read_public_key(path: str) -> object:
+    try:
+        return load_pem_public_key(Path(path).read_bytes())
+    except (OSError, ValueError, UnsupportedAlgorithm) as error:
+        raise ValueError(f"JWT_PUBLIC_KEY_FILE={path!r}: {error}") from error
+
+
+def _family(key: object) -> tuple[str, ...]:
+    """The algorithms that a public key can be used with, the usual one first; none for a key of another kind."""
+    match key:
+        case rsa.RSAPublicKey():
+            return _RSA
+        case ec.EllipticCurvePublicKey():
+            name = _BY_CURVE.get(key.curve.name)
+            return (name,) if name else ()
+        case ed25519.Ed25519PublicKey():
+            return ("EdDSA",)
+        case _:
+            return ()

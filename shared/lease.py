@@ -91,6 +91,8 @@ class Lease:
         finally:
             working.cancel()
             await asyncio.wait({working})
+            if not working.cancelled():
+                working.exception()  # another error is already on its way: this one counts as seen
         return True
 
     async def _release(self) -> None:

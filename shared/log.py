@@ -8,6 +8,7 @@ that what a client sends cannot flood the log.
 import logging
 import sys
 from collections.abc import Mapping, MutableMapping
+from itertools import islice
 from typing import Any, Final, cast
 
 import structlog
@@ -15,6 +16,10 @@ from structlog.typing import FilteringBoundLogger, Processor
 
 REDACTED: Final = frozenset({"auth", "authorization", "cookie", "offset", "password", "pid", "secret", "sid", "token"})
 MAX_VALUE_LENGTH: Final = 500
+MAX_ITEMS: Final = 50
+"""Of a list or mapping in a log line."""
+
+_STRUCTLOGS_OWN: Final = frozenset({"_from_structlog", "_record", "exc_info", "stack_info"})
 
 Event = MutableMapping[str, Any]  # structlog's own type: values are whatever a caller bound
 
@@ -25,13 +30,24 @@ def get_logger(name: str) -> FilteringBoundLogger:
 
 
 def redact(_logger: object, _method: str, event: Event) -> Mapping[str, Any]:
-    """Replace secrets and cut long values."""
-    for key, value in event.items():
-        if key in REDACTED:
-            event[key] = "[redacted]"
-        elif isinstance(value, str) and len(value) > MAX_VALUE_LENGTH:
-            event[key] = value[:MAX_VALUE_LENGTH] + f"[{len(value)} characters]"
-    return event
+    """Replace secrets and cut long values, however deep they stand."""
+    return {key: value if key in _STRUCTLOGS_OWN else _shown(key, value) for key, value in event.items()}
+
+
+def _shown(key: object, value: object) -> object:
+    if isinstance(key, str) and key.lower() in REDACTED:
+        return "[redacted]"
+    match value:
+        case str() if len(value) > MAX_VALUE_LENGTH:
+            return value[:MAX_VALUE_LENGTH] + f"[{len(value)} characters]"
+        case bytes() if len(value) > MAX_VALUE_LENGTH:
+            return f"{value[:MAX_VALUE_LENGTH]!r}[{len(value)} bytes]"
+        case Mapping():
+            return {name: _shown(name, item) for name, item in islice(value.items(), MAX_ITEMS)}
+        case list() | tuple() | set() | frozenset():
+            return [_shown(None, item) for item in islice(value, MAX_ITEMS)]
+        case _:
+            return value
 
 
 def configure_logging(level: str, form: str, **bound: str) -> None:

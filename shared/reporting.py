@@ -86,16 +86,16 @@ class Reporter:
 
     async def run(self) -> None:
         """Work until cancelled."""
-        busy, measured = _cpu_seconds(), self._clock.monotonic()
+        busy, measured, cpu = _cpu_seconds(), self._clock.monotonic(), 0.0
         while True:
-            await asyncio.sleep(REPORT_S)
-            busy_before, measured_before = busy, measured
-            busy, measured = _cpu_seconds(), self._clock.monotonic()
-            cpu = (busy - busy_before) / max(measured - measured_before, 1e-3)
             try:
                 await self._bus.hash_set(redis_keys.SERVICE_REPORTS, {self._instance: encode_json(self._report(cpu))})
             except BusUnavailableError as error:
                 log.debug("report_lost", error=str(error))
+            await asyncio.sleep(REPORT_S)
+            busy_before, measured_before = busy, measured
+            busy, measured = _cpu_seconds(), self._clock.monotonic()
+            cpu = (busy - busy_before) / max(measured - measured_before, 1e-3)
 
     async def forget(self) -> None:
         """The service stops: take its report away."""

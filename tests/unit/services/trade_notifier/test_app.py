@@ -1,0 +1,59 @@
+"""The rest of it shows only in a running service: tests/integration/test_trade_notifier.py."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from services.trade_notifier import app
+from services.trade_notifier.app import NotifierApp
+from services.trade_notifier.settings import NotifierSettings
+from shared.bus.redis_bus import RedisBus
+from shared.clock import SystemClock
+from shared.health import Health
+from shared.lifecycle import Runtime
+from shared.names import metrics, redis_keys
+from shared.settings import CommonSettings
+from shared.tasks import TaskGroup
+from shared.telemetry import Telemetry
+
+
+@pytest.fixture
+async def runtime(bus: RedisBus) -> AsyncIterator[Runtime]:
+    telemetry = Telemetry()
+    async with TaskGroup() as tasks:
+        yield Runtime("trade-notifier", "me", CommonSettings(), bus, SystemClock(), telemetry, Health(telemetry), tasks)
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not holds():  # noqa: ASYNC110 - what is waited for sets no event
+            await asyncio.sleep(0.01)
+
+
+def ignored(lines: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [line["ignored"] for line in lines if line["event"] == "too_many_upstream_streams"]
+
+
+def owned(notifier: NotifierApp) -> float:
+    report: dict[str, dict[str, float]] = {}
+    notifier.fill_report(report)
+    return report["figures"][metrics.OWNED_STREAMS.name]
+
+
+async def test_streams_without_number_are_left_out_and_too_many_are_named(
+    bus: RedisBus, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "MAX_STREAMS", 3)
+    for suffix in ("x", "1:2", "", "0", "1", "2", "3"):
+        await bus.append(f"{redis_keys.FEED_TRADES}:{suffix}", [{"a": "b"}], 10)
+    notifier = NotifierApp(runtime, NotifierSettings())
+    with capture_logs() as lines:
+        await notifier.start()
+        await until(lambda: bool(ignored(lines)))
+    assert ignored(lines) == ["feed:trades:2"]
+    await until(lambda: owned(notifier) == 3)
+    await notifier.stop()
+    assert owned(notifier) == 0
