@@ -4,9 +4,12 @@ Prices cross as decimal text in canonical form (no exponent, the upstream's own 
 since the epoch. Everything is MessagePack by position, except `ServiceReport` and `ClusterMetrics`, which people read.
 """
 
-from typing import Final, Literal
+from collections.abc import Callable
+from typing import Final, Literal, TypeVar
 
 import msgspec
+
+T = TypeVar("T")
 
 VERSION: Final = 1
 """Of every message below. A reader refuses another one."""
@@ -136,12 +139,25 @@ class ClusterMetrics(msgspec.Struct, frozen=True):
 encode = msgspec.msgpack.Encoder().encode
 """Any message that crosses as MessagePack -> bytes."""
 
-decode_price = msgspec.msgpack.Decoder(Price).decode
-decode_price_batch = msgspec.msgpack.Decoder(PriceBatch).decode
-decode_trade = msgspec.msgpack.Decoder(Trade).decode
-encode_json = msgspec.json.Encoder().encode
-decode_report = msgspec.json.Decoder(ServiceReport).decode
-decode_cluster_metrics = msgspec.json.Decoder(ClusterMetrics).decode
-
 DecodeError = msgspec.DecodeError
-"""What each decoder above raises for bytes that are not its message (`ValidationError` is one too)."""
+"""What each decoder below raises for bytes that are not its message (`ValidationError` is one too)."""
+
+
+def _checked(decode: Callable[[bytes | msgspec.Raw], T]) -> Callable[[bytes | msgspec.Raw], T]:
+    """One error for all: msgspec passes on Python's own for a text that is not UTF-8 and for deep nesting."""
+
+    def decode_or_refuse(data: bytes | msgspec.Raw) -> T:
+        try:
+            return decode(data)
+        except (UnicodeDecodeError, RecursionError) as error:
+            raise DecodeError(str(error)) from error
+
+    return decode_or_refuse
+
+
+decode_price = _checked(msgspec.msgpack.Decoder(Price).decode)
+decode_price_batch = _checked(msgspec.msgpack.Decoder(PriceBatch).decode)
+decode_trade = _checked(msgspec.msgpack.Decoder(Trade).decode)
+encode_json = msgspec.json.Encoder().encode
+decode_report = _checked(msgspec.json.Decoder(ServiceReport).decode)
+decode_cluster_metrics = _checked(msgspec.json.Decoder(ClusterMetrics).decode)

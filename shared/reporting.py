@@ -83,13 +83,17 @@ class Reporter:
         self._health = health
         self._fill = fill
         self._started = clock.now_ms()
+        self._writing = asyncio.Lock()  # a report still on its way would come back after it was taken away
+        self._forgotten = False
 
     async def run(self) -> None:
-        """Work until cancelled."""
+        """Work until cancelled, or until `forget`."""
         busy, measured, cpu = _cpu_seconds(), self._clock.monotonic(), 0.0
-        while True:
+        while not self._forgotten:
             try:
-                await self._bus.hash_set(redis_keys.SERVICE_REPORTS, {self._instance: encode_json(self._report(cpu))})
+                async with self._writing:
+                    report = encode_json(self._report(cpu))
+                    await self._bus.hash_set(redis_keys.SERVICE_REPORTS, {self._instance: report})
             except BusUnavailableError as error:
                 log.debug("report_lost", error=str(error))
             await asyncio.sleep(REPORT_S)
@@ -98,9 +102,11 @@ class Reporter:
             cpu = (busy - busy_before) / max(measured - measured_before, 1e-3)
 
     async def forget(self) -> None:
-        """The service stops: take its report away."""
+        """The service stops: take its report away, and write no more."""
+        self._forgotten = True
         try:
-            await self._bus.hash_delete(redis_keys.SERVICE_REPORTS, [self._instance])
+            async with self._writing:
+                await self._bus.hash_delete(redis_keys.SERVICE_REPORTS, [self._instance])
         except BusUnavailableError as error:
             log.debug("report_left", error=str(error))
 

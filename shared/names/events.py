@@ -10,17 +10,21 @@ ADMIN_ROOM: Final = "admin"
 """Room of `ServerEvent.METRICS`."""
 
 
-class ClientEvent(StrEnum):
-    """What a client may send. Each takes an optional ack."""
+class _Named(StrEnum):
+    """A name on the wire, with the README's sentence about it."""
 
     meaning: str
 
     def __new__(cls, value: str, meaning: str) -> Self:
-        """Attach the README's sentence to the wire name."""
+        """Attach the sentence to the name."""
         member = str.__new__(cls, value)
         member._value_ = value
         member.meaning = meaning
         return member
+
+
+class ClientEvent(_Named):
+    """What a client may send. Each takes an optional ack."""
 
     AUTHENTICATE = ("authenticate", "(token): checks the token on an open connection and joins `user:{sub}`")
     SUBSCRIBE_PRICE = (
@@ -35,17 +39,8 @@ class ClientEvent(StrEnum):
     UNSUBSCRIBE_METRICS = ("unsubscribe:metrics", "(): leaves `admin`")
 
 
-class ServerEvent(StrEnum):
+class ServerEvent(_Named):
     """What the server emits."""
-
-    meaning: str
-
-    def __new__(cls, value: str, meaning: str) -> Self:
-        """Attach the README's sentence to the wire name."""
-        member = str.__new__(cls, value)
-        member._value_ = value
-        member.meaning = meaning
-        return member
 
     HELLO = ("hello", "`{server_time, gateway, version}`: the first event after CONNECT")
     AUTHENTICATED = ("authenticated", "`{sub, role, exp}`: after either kind of authentication")
