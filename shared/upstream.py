@@ -4,6 +4,7 @@ Both readers of upstream streams use this: price-ingest (a trade is a price too)
 upstream's digits and lose only the exponent, so 64000.10 stays 64000.10 and 6.38e-06 becomes 0.00000638.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,6 +20,9 @@ MAX_DECIMAL_LENGTH: Final = 40
 MAX_USERS: Final = 64
 FUTURE_MS: Final = 86_400_000
 """A time further ahead of the entry's own is a mistake, and would silence its symbol until then."""
+
+_CANONICAL: Final = re.compile(rb"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?")
+"""What nearly all upstreams write: a `Decimal` made of it would print the same text, at thrice the cost."""
 
 _ABSENT: Final = frozenset({b"", b"None", b"null", b"nan", b"NaN"})
 _SIDES: Final[dict[bytes, Side]] = {b"buy": "buy", b"sell": "sell"}
@@ -109,14 +113,19 @@ def read_decimal(fields: Mapping[bytes, bytes], name: bytes, *, positive: bool =
         return None
     if len(raw) > MAX_DECIMAL_LENGTH:
         raise UpstreamError(Refusal.TOO_LONG, name.decode())
-    try:
-        value = Decimal(_decode(raw, name.decode()))
-    except InvalidOperation:
-        raise UpstreamError(Refusal.BAD_DECIMAL, name.decode()) from None
-    if not value.is_finite() or not -MAX_DECIMAL_LENGTH < value.adjusted() < MAX_DECIMAL_LENGTH:
-        raise UpstreamError(Refusal.BAD_DECIMAL, name.decode())
-    if positive and value <= 0:
+    text = raw.decode() if _CANONICAL.fullmatch(raw) else _canonical(raw, name.decode())
+    if positive and (text[0] == "-" or not text.strip("0.")):
         raise UpstreamError(Refusal.NOT_POSITIVE, name.decode())
+    return text
+
+
+def _canonical(raw: bytes, name: str) -> str:
+    try:
+        value = Decimal(_decode(raw, name))
+    except InvalidOperation:
+        raise UpstreamError(Refusal.BAD_DECIMAL, name) from None
+    if not value.is_finite() or not -MAX_DECIMAL_LENGTH < value.adjusted() < MAX_DECIMAL_LENGTH:
+        raise UpstreamError(Refusal.BAD_DECIMAL, name)
     return format(value, "f")
 
 

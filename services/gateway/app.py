@@ -1,7 +1,7 @@
 """Builds a gateway out of its parts, starts and stops it, and says how it is doing."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ from protocol.socketio.msgpack_parser import MsgpackParser
 from protocol.socketio.parser import Limits, Parsers
 from services.gateway.catch_up import CatchUp
 from services.gateway.client import Client
+from services.gateway.connection import Application, EngineConnection
 from services.gateway.encoding import Encoder
 from services.gateway.fanout import Fanout
 from services.gateway.handlers import Handlers
@@ -45,7 +46,6 @@ class GatewayApp:
     def __init__(self, runtime: Runtime, settings: GatewaySettings, auth: AuthSettings) -> None:
         self._runtime = runtime
         self._settings = settings
-        loop = asyncio.get_running_loop()
         everything = settings.price_batch_audience == "everyone"
         parsers = _parsers(settings)
         encoder = Encoder(parsers)
@@ -53,7 +53,7 @@ class GatewayApp:
         hub = Hub()
         market = Market(everything=everything)
         window = TradeWindow(settings.trade_window)
-        flusher = Flusher(loop, settings.max_buffered_bytes)
+        flusher = Flusher(asyncio.get_running_loop(), settings.max_buffered_bytes)
         self._fanout = Fanout(hub, encoder, payloads, flusher, window)
         self._windows = Windows(
             settings.price_batch_ms, market, self._fanout, encoder, payloads, flusher, runtime.clock
@@ -73,32 +73,12 @@ class GatewayApp:
         subscriber = Subscriber(
             hub, market, self._prices, self._fanout, self._windows, settings.price_batch_audience, runtime.clock
         )
-        handlers = Handlers(
-            gateway=runtime.instance,
-            version=version("tickwire"),
-            clock=runtime.clock,
-            hub=hub,
-            windows=self._windows,
-            subscriber=subscriber,
-            catch_up=CatchUp(market, self._fanout, encoder, payloads, flusher, window, runtime.clock),
-            verifier=TokenVerifier(auth),
-            auth_mode=settings.auth_mode,
-            rates=EventRates(settings.rate_limit_default, settings.rate_limit_burst, settings.event_rates()),
-            max_subscriptions=settings.max_subscriptions,
-            max_symbols=settings.max_symbols_per_request,
+        handlers = self._make_handlers(
+            auth, hub, subscriber, CatchUp(market, self._fanout, flusher, window, runtime.clock)
         )
         socket_settings = ConnectionSettings(parsers=parsers, connect_timeout=settings.connect_timeout_ms / 1000)
-        mount = Mount(
-            _session_settings(settings),
-            _websocket_limits(settings),
-            lambda connection: Client(connection, socket_settings, encoder, flusher, handlers),
-        )
-        self._server = Server(
-            loop,
-            _server_settings(settings),
-            {SOCKET_IO_PATH: mount},
-            on_refused=self._vitals.count_refusal,
-            on_ended=self._vitals.count_ending,
+        self._server = self._make_server(
+            lambda connection: Client(connection, socket_settings, encoder, flusher, handlers)
         )
         self._vitals.watch(self._server, hub, handlers, self._fanout, flusher, self._prices)
         self._address = ""
@@ -125,6 +105,34 @@ class GatewayApp:
         """Add the gateway's figures."""
         self._vitals.fill_report(report)
         report["address"] = self._address
+
+    def _make_handlers(self, auth: AuthSettings, hub: Hub, subscriber: Subscriber, catch_up: CatchUp) -> Handlers:
+        settings = self._settings
+        return Handlers(
+            gateway=self._runtime.instance,
+            version=version("tickwire"),
+            clock=self._runtime.clock,
+            hub=hub,
+            windows=self._windows,
+            subscriber=subscriber,
+            catch_up=catch_up,
+            verifier=TokenVerifier(auth),
+            auth_mode=settings.auth_mode,
+            rates=EventRates(settings.rate_limit_default, settings.rate_limit_burst, settings.event_rates()),
+            max_subscriptions=settings.max_subscriptions,
+            max_symbols=settings.max_symbols_per_request,
+        )
+
+    def _make_server(self, make: Callable[[EngineConnection], Application]) -> Server:
+        settings = self._settings
+        mount = Mount(_session_settings(settings), _websocket_limits(settings), make)
+        return Server(
+            asyncio.get_running_loop(),
+            _server_settings(settings),
+            {SOCKET_IO_PATH: mount},
+            on_refused=self._vitals.count_refusal,
+            on_ended=self._vitals.count_ending,
+        )
 
     def _deliver(self, changes: Sequence[Change]) -> None:
         for symbol, price, base in changes:

@@ -5,6 +5,7 @@ the earliest alone. A deadline that moves later, as nearly all do, costs nothing
 """
 
 import asyncio
+from collections import deque
 from heapq import heappop, heappush
 from itertools import count
 from math import inf
@@ -89,14 +90,23 @@ class Deadlines:
         self._timer = None
         self._timer_at = inf
         now = self._loop.time()
+        reached: deque[Due] = deque()  # once each: whatever a client does with its deadline, the loop goes on turning
         while self._heap and self._heap[0].at <= now + SLACK_S:
-            due = heappop(self._heap)
-            timed = due.timed
-            if timed is None:
-                continue
-            timed.due = None
-            if timed.next_deadline() <= now + SLACK_S:
-                timed.handle_deadline(max(now, due.at))
-            self.watch(timed)
-        if self._heap:
-            self._arm()
+            reached.append(heappop(self._heap))
+        try:
+            while reached:
+                self._meet(reached.popleft(), now)
+        finally:  # one that raised has cost nobody else a deadline
+            for due in reached:
+                heappush(self._heap, due)
+            if self._heap:
+                self._arm()
+
+    def _meet(self, due: Due, now: float) -> None:
+        timed = due.timed
+        if timed is None:
+            return
+        timed.due = None
+        if timed.next_deadline() <= now + SLACK_S:
+            timed.handle_deadline(max(now, due.at))
+        self.watch(timed)

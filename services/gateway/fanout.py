@@ -74,7 +74,7 @@ class Fanout:
         return self._encoder.batch(parser, pairs, extras)
 
     def owe_price(self, member: Outbox, symbol: str, base: int) -> None:
-        """Remember that a client which is behind did not get a price."""
+        """Remember that a client which is behind did not get a price that builds on `base`."""
         if member.owed_prices is None:
             member.owed_prices = {}
         member.owed_prices.setdefault(symbol, base)

@@ -164,21 +164,21 @@ class Handlers:
 
     def _subscribe_price(self, request: Request, member: Member) -> None:
         delivery = self._delivery(request.options(1, PRICE_OPTIONS))
-        joined: list[str] = []
+        joined: dict[str, None] = {}  # a symbol may be named twice
 
         def join(symbol: str) -> Payload:
             subscriptions = member.subscriptions
             if symbol not in subscriptions.prices():
                 self._check_room_for_one(subscriptions)
             self._subscriber.join_price(subscriptions, symbol, delivery)
-            joined.append(symbol)
+            joined[symbol] = None
             verdict: Payload = {"interval_ms": delivery.interval_ms}
             if not self._subscriber.is_live(symbol):
                 verdict["pending"] = True  # the price follows as soon as this gateway has it
             return verdict
 
         self._each_symbol(request, join)
-        self._subscriber.send_current(member.subscriptions, joined, as_batch=delivery.as_batch)
+        self._subscriber.send_current(member.subscriptions, list(joined), as_batch=delivery.as_batch)
 
     def _unsubscribe_price(self, request: Request, member: Member) -> None:
         def leave(symbol: str) -> Payload:

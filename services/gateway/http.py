@@ -105,6 +105,7 @@ class HttpFront(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self._target = b""
         self._headers: list[tuple[str, str]] = []
+        self._header_bytes = 0
         self._received = 0
         self._complete = False
         self._error: HttpError | None = None
@@ -150,10 +151,12 @@ class HttpFront(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take one header."""
-        if len(self._headers) == MAX_HEADERS or len(name) + len(value) > MAX_HEADER_LINE:
+        size = len(name) + len(value)
+        self._header_bytes += size
+        if len(self._headers) == MAX_HEADERS or size > MAX_HEADER_LINE or self._header_bytes > MAX_HEAD:
             self._error = HttpError(
                 HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
-                f"over {MAX_HEADERS} headers, or one over {MAX_HEADER_LINE} bytes",
+                f"over {MAX_HEADERS} headers, one over {MAX_HEADER_LINE} bytes, or over {MAX_HEAD} bytes of them",
             )
             return
         self._headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))

@@ -33,7 +33,6 @@ class Market:
 
     Attributes:
         epoch: names the history that the `seq`s belong to.
-        version: rises with every change.
         rejected: prices that could not be read; each is skipped alone.
     """
 
@@ -43,7 +42,6 @@ class Market:
         self._unread: dict[str, msgspec.Raw] = {}
         self._watchers: dict[str, int] = {}
         self.epoch = ""
-        self.version = 0
         self.rejected = 0
 
     def find(self, symbol: str) -> Price | None:
@@ -119,5 +117,4 @@ class Market:
         if price is None or (known is not None and price.seq <= known.seq):
             return
         self._latest[symbol] = price
-        self.version += 1
         changes.append(Change(symbol, price, UNKNOWN if known is None else known.seq))

@@ -39,9 +39,10 @@ class Outbox:
         parser: index of the client's parser.
         rooms: names of the rooms it is in; kept by `Hub`.
         behind: whether its socket is full; then only `owed_prices`, `owed_batches` and `log_position` grow.
-        owed_prices: symbol -> `seq` of the last price that it got, for immediate updates.
-        owed_batches: the same for batches, by window.
-        owes_market: whether it missed a batch of the whole market.
+        owed_prices: symbol -> `seq` of the last price that it got, where the next update would build on another: missed
+            while it was behind, or sent outside its window.
+        owed_batches: the same for batches.
+        owes_market: whether it missed a batch of the whole market; `Windows` makes good for it.
         log_position: index of the first log entry that it did not get, or `NOT_BEHIND`.
     """
 

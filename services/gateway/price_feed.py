@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from services.gateway.market import Change, Market
+from shared.bus.errors import BusUnavailableError
 from shared.bus.redis_bus import RedisBus
 from shared.bus.retrying import keep_trying
 from shared.bus.subscription import Subscription
@@ -155,8 +156,12 @@ class PriceFeed:
         while True:
             await self._stale_added.wait()
             for shard in sorted(self._stale):
-                await self._reread(shard)
-                self._stale.discard(shard)
+                self._stale.discard(shard)  # first: it may become stale again while it is read
+                try:
+                    await self._reread(shard)
+                except BusUnavailableError:
+                    self._mark_stale(shard)
+                    raise
             if not self._stale:
                 self._stale_added.clear()
 

@@ -87,9 +87,10 @@ class Subscriber:
     def join_price(self, subscriptions: Subscriptions, symbol: str, delivery: Delivery) -> None:
         """Subscribe a price, or change how it is delivered."""
         prices = subscriptions.prices()
-        if prices.get(symbol) == delivery:
+        before = prices.get(symbol)
+        if before == delivery:
             return
-        if symbol in prices:
+        if before is not None:
             self._leave_delivery(subscriptions, symbol)
         else:
             self._feed.watch(symbol)
@@ -101,8 +102,8 @@ class Subscriber:
             self._window_of(delivery).add(outbox, symbol)
         if self._audience == "subscribers" and not delivery.as_batch:
             self._default_window().add(outbox, symbol)
-        if delivery.as_batch:
-            self._windows.everyone.members[outbox.parser].discard(outbox)
+        if delivery.as_batch or (before is not None and before.as_batch):
+            self._settle_audience(subscriptions)
 
     def leave_price(self, subscriptions: Subscriptions, symbol: str) -> None:
         """Unsubscribe a price; harmless when not subscribed."""
@@ -110,10 +111,10 @@ class Subscriber:
         if symbol not in prices:
             return
         self._leave_delivery(subscriptions, symbol)
-        del prices[symbol]
+        delivery = prices.pop(symbol)
         self._feed.unwatch(symbol)
-        if not any(delivery.as_batch for delivery in prices.values()):
-            self.arrive(subscriptions.outbox)
+        if delivery.as_batch:
+            self._settle_audience(subscriptions)
 
     def join_trades(self, subscriptions: Subscriptions, symbol: str) -> None:
         """Subscribe trades; harmless when subscribed."""
@@ -133,6 +134,7 @@ class Subscriber:
         for room in list(outbox.rooms):
             self._hub.leave(room, outbox)
         self._windows.everyone.members[outbox.parser].discard(outbox)
+        outbox.owes_market = False
 
     def is_live(self, symbol: str) -> bool:
         """Whether the newest price of a subscribed symbol is known here, or that there is none."""
@@ -142,14 +144,37 @@ class Subscriber:
         """Send prices as they are now, of those symbols that have one; later changes build on them."""
         outbox = subscriptions.outbox
         found = [Change(symbol, price, UNKNOWN) for symbol in symbols if (price := self._market.find(symbol))]
+        for symbol, price, _ in found:
+            self._note_base(subscriptions, symbol, UNKNOWN if outbox.behind else price.seq)
         if outbox.behind:
-            for change in found:
-                self._fanout.owe_price(outbox, change.symbol, UNKNOWN)
-        elif as_batch and found:
+            return
+        if as_batch and found:
             outbox.send(self._fanout.batch_frame(outbox.parser, found, self._clock.now_ms()))
         else:
-            for symbol, price, base in found:
-                outbox.send(self._fanout.price_event(symbol, price, base).frame(outbox.parser))
+            for change in found:
+                outbox.send(self._fanout.price_event(*change).frame(outbox.parser))
+
+    def _note_base(self, subscriptions: Subscriptions, symbol: str, base: int) -> None:
+        """What is sent next of a symbol builds on this; an immediate update does so by itself."""
+        outbox = subscriptions.outbox
+        delivery = subscriptions.prices()[symbol]
+        if delivery.as_batch:
+            outbox.owed_batches = outbox.owed_batches or {}
+            outbox.owed_batches[symbol] = base
+        elif delivery != IMMEDIATE or outbox.behind:
+            outbox.owed_prices = outbox.owed_prices or {}
+            outbox.owed_prices[symbol] = base
+
+    def _settle_audience(self, subscriptions: Subscriptions) -> None:
+        """The whole market is for clients without batches of their own; who comes back to it gets all of it once."""
+        outbox = subscriptions.outbox
+        everyone = self._windows.everyone.members[outbox.parser]
+        if any(delivery.as_batch for delivery in subscriptions.prices().values()):
+            everyone.discard(outbox)
+            outbox.owes_market = False
+        elif self._audience == "everyone" and outbox not in everyone:
+            everyone.add(outbox)
+            self._windows.owe_market(outbox)
 
     def _leave_delivery(self, subscriptions: Subscriptions, symbol: str) -> None:
         delivery = subscriptions.prices()[symbol]

@@ -32,9 +32,6 @@ MESSAGE_TIMEOUT_S: Final = 10.0
 CLOSE_TIMEOUT_S: Final = 5.0
 HTTP_SWITCHING: Final = 101
 
-_AT_ONCE: Final = frozenset({close_reasons.SLOW_CONSUMER, close_reasons.BUFFER_FULL, close_reasons.FRAME_FLOOD})
-"""Endings of clients that do not read: a goodbye would only wait in the buffer."""
-
 _quiet = logging.getLogger("services.gateway.websockets")
 _quiet.setLevel(logging.WARNING)  # the core would print payloads, tokens among them, at lower levels
 
@@ -185,7 +182,7 @@ class WebSocket(asyncio.Protocol):
         """Send a close frame and wait a little for the client to go; abort a client that does not read."""
         if self._transport.is_closing():
             return
-        if reason in _AT_ONCE or not self.writable:
+        if reason.abrupt or not self.writable:
             self.abort()
             return
         if self._core.state is State.OPEN:  # else the core has answered or failed already, and its goodbye is pending
@@ -214,7 +211,9 @@ class WebSocket(asyncio.Protocol):
                 self._drained_bytes = drained
                 self._write_at = now + self._limits.write_timeout
             else:
+                self._write_at = inf  # else it would be due again, for ever: uvloop keeps the buffer's size after abort
                 self._end(close_reasons.SLOW_CONSUMER)
+                self.abort()
 
     def _take_events(self) -> None:
         for frame in self._core.events_received():

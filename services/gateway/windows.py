@@ -8,7 +8,7 @@ ask for, so each update costs the same however many clients there are.
 import asyncio
 from typing import Final
 
-from services.gateway.encoding import Encoder
+from services.gateway.encoding import Encoded, Encoder
 from services.gateway.fanout import Fanout
 from services.gateway.hub import PARSERS, Room
 from services.gateway.market import UNKNOWN, Market
@@ -80,6 +80,7 @@ class Windows:
         self._clock = clock
         self._windows: dict[tuple[int, bool], Window] = {}
         self._changed_for_everyone: dict[str, int] = {}
+        self._owing: set[Outbox] = set()
         self._tick_number = 0
         self._timer: asyncio.TimerHandle | None = None
 
@@ -105,6 +106,11 @@ class Windows:
             if window.members:
                 window.changed.setdefault(symbol, base)
 
+    def owe_market(self, member: Outbox) -> None:
+        """A member of `everyone` missed a batch: it gets the whole market as soon as its socket takes it."""
+        member.owes_market = True
+        self._owing.add(member)
+
     def start(self) -> None:
         """Begin to tick."""
         loop = asyncio.get_running_loop()
@@ -121,6 +127,8 @@ class Windows:
         changed, self._changed_for_everyone = self._changed_for_everyone, {}
         if changed and len(self.everyone):
             self._batch_to_everyone(changed)
+        if self._owing:
+            self._market_to_owing()
         for window in self._windows.values():
             if self._tick_number % window.ticks or not window.changed:
                 continue
@@ -155,13 +163,32 @@ class Windows:
             frame = self._encoder.batch(parser, pairs, extras)
             for member in members:
                 if member.behind:
-                    member.owes_market = True
+                    self.owe_market(member)
+                if member.owes_market:
                     continue
                 if not member.queue:
                     touched.append(member)
                 member.queue.append(frame)
             self._fanout.delivered[ServerEvent.PRICE_BATCH] += len(members)
         self._flusher.touch_all(touched)
+
+    def _market_to_owing(self) -> None:
+        """Instead of batches that would not build on what a member got: everything anew."""
+        event: Encoded | None = None
+        for member in list(self._owing):
+            if member.owes_market and member.behind:
+                continue
+            self._owing.discard(member)
+            if member.owes_market:
+                member.owes_market = False
+                event = event or self._whole_market()
+                member.send(event.frame(member.parser))
+
+    def _whole_market(self) -> Encoded:
+        items = list(self._market.items())
+        pairs = [self._payloads.price_pair(symbol, price) for symbol, price in items]
+        extras = batch_extras(self._clock.now_ms(), [price.seq for _, price in items], [0] * len(items), snapshot=True)
+        return self._encoder.event(ServerEvent.PRICE_BATCH, pairs, extras)
 
     def _batch_to_members(self, window: Window, changed: dict[str, int]) -> None:
         newest = self._newest(changed)
@@ -180,7 +207,7 @@ class Windows:
                 if symbol not in made:
                     pair = self._payloads.price_pair(symbol, newest[symbol][0])
                     made[symbol] = self._encoder.pair(member.parser, pair)
-            extras = self._extras(symbols, newest)
+            extras = self._extras(symbols, newest, member.owed_batches)
             frame = self._encoder.batch(member.parser, [made[symbol] for symbol in symbols], extras)
             if not member.queue:
                 touched.append(member)
@@ -189,19 +216,25 @@ class Windows:
         self._flusher.touch_all(touched)
 
     def _updates_to_members(self, window: Window, changed: dict[str, int]) -> None:
-        rooms: dict[str, Room] = {}
+        rooms: dict[tuple[str, int], Room] = {}
+        newest = self._newest(changed)
+        names = newest.keys()
         for member, wanted in window.members.items():
-            for symbol in wanted & changed.keys():
-                room = rooms.setdefault(symbol, Room(symbol))
+            own = None if member.behind else member.owed_prices
+            for symbol in wanted & names:
+                base = _base(own, symbol, newest[symbol][1])
+                room = rooms.setdefault((symbol, base), Room(symbol))
                 room.members[member.parser].add(member)
-        for symbol, (price, base) in self._newest(changed).items():
-            if symbol in rooms:
-                self._fanout.price_to(rooms[symbol], symbol, price, base)
+        for (symbol, base), room in rooms.items():
+            self._fanout.price_to(room, symbol, newest[symbol][0], base)
 
-    def _extras(self, symbols: list[str], newest: dict[str, tuple[Price, int]]) -> Payload:
+    def _extras(
+        self, symbols: list[str], newest: dict[str, tuple[Price, int]], own: dict[str, int] | None = None
+    ) -> Payload:
         seqs, ns = [], []
         for symbol in symbols:
-            price, base = newest[symbol]
+            price, shared = newest[symbol]
+            base = _base(own, symbol, shared)
             seqs.append(price.seq)
             ns.append(price.seq - base if UNKNOWN < base < price.seq else 0)
         return batch_extras(self._clock.now_ms(), seqs, ns)
@@ -211,3 +244,8 @@ class Windows:
             member.owed_batches = {}
         for symbol in symbols:
             member.owed_batches.setdefault(symbol, newest[symbol][1])
+
+
+def _base(own: dict[str, int] | None, symbol: str, shared: int) -> int:
+    """What a member's next price builds on: its own, once, where that is not the window's."""
+    return own.pop(symbol, shared) if own else shared

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from services.launcher.leash import leashed
 from services.launcher.ports import free_port
 
 START_S: Final = 10.0
@@ -67,7 +68,7 @@ class EmbeddedValkey:
         log_path = self._directory / "server.log"
         with log_path.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - a binary that we or the user name
-                server_command(self.port, self._directory, append_only=self._append_only),
+                leashed(server_command(self.port, self._directory, append_only=self._append_only)),
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,

@@ -66,7 +66,7 @@ class Figures:
     def set_active(self, *, active: bool) -> None:
         """Whether this is the instance that writes."""
         self._active.set(active)
-        self._totals[metrics.INGEST_ACTIVE.name] = active
+        self._totals[metrics.INGEST_ACTIVE.name] = float(active)
 
     def report(self) -> dict[str, float]:
         """All of them by metric name, as a `ServiceReport` carries them."""

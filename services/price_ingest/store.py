@@ -97,11 +97,15 @@ class PriceStore:
         damaged = 0
         for shard in range(self._shards):
             for symbol, raw in (await self._bus.hash_all(redis_keys.price_snapshot(shard))).items():
+                name = symbol.decode(errors="replace")
                 try:
-                    prices[symbol.decode()] = decode_price(raw)
+                    price = decode_price(raw)
                 except DecodeError as error:
                     damaged += 1
-                    log.warning("price_damaged", symbol=symbol.decode(errors="replace"), error=str(error))
+                    log.warning("price_damaged", symbol=name, error=str(error))
+                    continue
+                if name not in prices or price.seq > prices[name].seq:  # two where `PRICE_SHARDS` was raised
+                    prices[name] = price
         return prices, damaged
 
     def _encode(self, symbol: str, price: Price) -> _Encoded:

@@ -17,12 +17,14 @@ class CloseReason:
         text: metric label and log value.
         meaning: for the README.
         reconnect: whether a stock client comes back by itself.
+        abrupt: whether TCP just ends, because the client does not read: a goodbye would wait behind all the rest.
     """
 
     code: int | None
     text: str
     meaning: str
     reconnect: bool = True
+    abrupt: bool = False
 
 
 CLIENT_LEFT: Final = CloseReason(None, "client_left", "the client closed the connection")
@@ -35,13 +37,12 @@ MESSAGE_TOO_BIG: Final = CloseReason(
     1009, "message_too_big", "a message over `MAX_PAYLOAD_BYTES`, or in over 64 fragments"
 )
 INVALID_TEXT: Final = CloseReason(1007, "invalid_text", "a text message that is not UTF-8")
-FRAME_FLOOD: Final = CloseReason(1008, "frame_flood", "more frames a second than `MAX_FRAMES_PER_SECOND`")
-SLOW_CONSUMER: Final = CloseReason(1008, "slow_consumer", "not one byte drained within `WRITE_TIMEOUT_MS`")
+FRAME_FLOOD: Final = CloseReason(None, "frame_flood", "more frames a second than `MAX_FRAMES_PER_SECOND`", abrupt=True)
+SLOW_CONSUMER: Final = CloseReason(None, "slow_consumer", "not one byte drained within `WRITE_TIMEOUT_MS`", abrupt=True)
 FELL_BEHIND: Final = CloseReason(1008, "fell_behind", "further behind the trade log than a gateway keeps in memory")
-BUFFER_FULL: Final = CloseReason(1008, "buffer_full", "more unsent bytes than `MAX_BUFFERED_BYTES`")
+BUFFER_FULL: Final = CloseReason(None, "buffer_full", "more unsent bytes than `MAX_BUFFERED_BYTES`", abrupt=True)
 SERVER_STOPPING: Final = CloseReason(1012, "server_stopping", "the gateway stops")
 KICKED: Final = CloseReason(None, "kicked", "told to leave by DISCONNECT", reconnect=False)
-INTERNAL_ERROR: Final = CloseReason(1011, "internal_error", "a defect in the gateway; see its log")
 
 ALL: Final = (
     CLIENT_LEFT,
@@ -58,5 +59,4 @@ ALL: Final = (
     BUFFER_FULL,
     SERVER_STOPPING,
     KICKED,
-    INTERNAL_ERROR,
 )

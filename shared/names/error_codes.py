@@ -22,7 +22,6 @@ UNKNOWN_EVENT: Final = ErrorCode(102, "Unknown event", "no such event; see the t
 BAD_ARGUMENT: Final = ErrorCode(103, "Bad argument", "`field` is missing, has the wrong type or is out of range")
 TOO_MANY_ITEMS: Final = ErrorCode(104, "Too many symbols in one request", "more than `limit`; split the request")
 NOT_ALLOWED: Final = ErrorCode(105, "Not allowed", "the token does not grant this; `required` says what would")
-UNAVAILABLE: Final = ErrorCode(106, "Temporarily unavailable", "the cluster cannot answer now; try again")
 INVALID_SYMBOL: Final = ErrorCode(201, "Invalid symbol", "not 1 to 32 of `A-Z a-z 0-9 . _ : / -`")
 SUBSCRIPTION_LIMIT: Final = ErrorCode(202, "Subscription limit reached", "`MAX_SUBSCRIPTIONS` of one connection")
 NOT_SUBSCRIBED: Final = ErrorCode(203, "Not subscribed", "`resync:price` for a symbol that was not subscribed")
@@ -35,7 +34,6 @@ ALL: Final = (
     BAD_ARGUMENT,
     TOO_MANY_ITEMS,
     NOT_ALLOWED,
-    UNAVAILABLE,
     INVALID_SYMBOL,
     SUBSCRIPTION_LIMIT,
     NOT_SUBSCRIBED,

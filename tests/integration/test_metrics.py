@@ -16,7 +16,7 @@ from shared.clock import SystemClock
 from shared.messages import ClusterMetrics, ServiceReport, decode_cluster_metrics, encode_json
 from shared.names import metrics, redis_keys
 from shared.tasks import TaskGroup
-from tests.integration.test_trade_notifier_harness import Service, Services, eventually
+from tests.support.service_process import Service, Services, eventually
 
 METRICS = "services.metrics"
 UP = metrics.SERVICES_UP.name

@@ -12,7 +12,7 @@ from shared.bus.redis_bus import RedisBus
 from shared.messages import Trade, decode_report, decode_trade
 from shared.names import metrics, redis_keys
 from shared.upstream import Refusal
-from tests.integration.test_trade_notifier_harness import Services, eventually
+from tests.support.service_process import Services, eventually
 
 NOTIFIER = "services.trade_notifier"
 FEED = redis_keys.FEED_TRADES

@@ -15,7 +15,7 @@ from shared.bus.redis_bus import RedisBus
 from shared.bus.retrying import keep_trying
 from shared.messages import decode_trade
 from shared.names import metrics, redis_keys
-from tests.integration.test_trade_notifier_harness import Service, Services, eventually
+from tests.support.service_process import Service, Services, eventually
 
 NOTIFIER = "services.trade_notifier"
 FEED = redis_keys.FEED_TRADES

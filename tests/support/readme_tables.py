@@ -40,7 +40,7 @@ def endings() -> str:
     rows = [
         (
             f"`{reason.text}`",
-            str(reason.code or "empty"),
+            "none, dropped" if reason.abrupt else str(reason.code or "empty"),
             reason.meaning + ("" if reason.reconnect else "; does not come back"),
         )
         for reason in close_reasons.ALL

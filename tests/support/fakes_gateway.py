@@ -1,0 +1,369 @@
+"""What the gateway's unit tests stand on: a loop moved by hand, scripted carriers, and a whole gateway without I/O."""
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from math import inf
+from typing import Any, Final, Literal, cast
+
+import msgspec
+
+from protocol.engineio.session import SessionSettings, Transport
+from protocol.socketio.connection import ConnectionSettings
+from protocol.socketio.json_parser import JsonParser
+from protocol.socketio.msgpack_parser import MsgpackParser
+from protocol.socketio.packets import Ack, Connect, Event, Packet, Value
+from protocol.socketio.parser import Limits, MessageData, Parsers, Pending
+from services.gateway.catch_up import CatchUp
+from services.gateway.client import Client
+from services.gateway.connection import EngineConnection, Host
+from services.gateway.deadlines import Deadlines
+from services.gateway.encoding import Encoder
+from services.gateway.fanout import Fanout
+from services.gateway.frames import frame_messages
+from services.gateway.handlers import Handlers
+from services.gateway.hub import Hub
+from services.gateway.limits import EventRates
+from services.gateway.market import Change, Market
+from services.gateway.outbox import Flusher, Outbox
+from services.gateway.payloads import Payloads
+from services.gateway.price_feed import PriceFeed
+from services.gateway.subscriptions import Audience, Subscriber
+from services.gateway.trade_window import TradeWindow
+from services.gateway.windows import Windows
+from shared.identity import AuthSettings, TokenVerifier, sign_development_token
+from shared.messages import Price, Trade, encode
+from shared.names.close_reasons import CloseReason
+
+NOW_MS: Final = 1_800_000_000_000
+SECRET: Final = "a secret of at least thirty-two bytes"
+PARSERS: Final = Parsers(JsonParser(Limits()), MsgpackParser(Limits()))
+ParserName = Literal["json", "msgpack"]
+
+
+class ManualTimer:
+    """One `call_at`."""
+
+    def __init__(self, at: float, call: Callable[[], object]) -> None:
+        self.at = at
+        self.call = call
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+class ManualLoop:
+    """An event loop whose turns and time the test makes."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.soon: list[Callable[[], object]] = []
+        self.timers: list[ManualTimer] = []
+        self.as_loop = cast("asyncio.AbstractEventLoop", self)
+
+    def time(self) -> float:
+        return self.now
+
+    def call_soon(self, call: Callable[..., object], *args: object) -> None:
+        self.soon.append(partial(call, *args))
+
+    def call_at(self, at: float, call: Callable[[], object]) -> ManualTimer:
+        timer = ManualTimer(at, call)
+        self.timers.append(timer)
+        return timer
+
+    def pending_timers(self) -> list[float]:
+        return [timer.at for timer in self.timers if not timer.cancelled]
+
+    def turn(self) -> None:
+        """Run what was asked for with `call_soon`, and what that asks for."""
+        while self.soon:
+            calls, self.soon = self.soon, []
+            for call in calls:
+                call()
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, firing timers in order."""
+        end = self.now + seconds
+        while due := [timer for timer in self.timers if not timer.cancelled and timer.at <= end]:
+            timer = min(due, key=lambda item: item.at)
+            self.timers.remove(timer)
+            self.now = max(self.now, timer.at)
+            timer.call()
+            self.turn()
+        self.now = end
+
+
+class ManualClock:
+    """`shared.clock.Clock` that stands still until told."""
+
+    def __init__(self) -> None:
+        self.ms = NOW_MS
+
+    def now_ms(self) -> int:
+        return self.ms
+
+    def monotonic(self) -> float:
+        return self.ms / 1000
+
+
+@dataclass(eq=False)
+class FakeLink:
+    """A `Link` that keeps what it is given; `full_after` writes it is no more writable."""
+
+    writable: bool = True
+    full_after: float = inf
+    written: list[bytes] = field(default_factory=list)
+    endings: list[CloseReason] = field(default_factory=list)
+
+    def write(self, frames: bytes) -> None:
+        self.written.append(frames)
+        self.full_after -= 1
+        if self.full_after <= 0:
+            self.writable = False
+
+    def end(self, reason: CloseReason) -> None:
+        self.endings.append(reason)
+
+
+@dataclass(eq=False)
+class FakeCarrier:
+    """A `Carrier` that keeps what it is given."""
+
+    writable: bool = True
+    deadline: float = inf
+    written: list[bytes] = field(default_factory=list)
+    closed: list[CloseReason] = field(default_factory=list)
+    deadlines_handled: list[float] = field(default_factory=list)
+
+    def write(self, frames: bytes) -> None:
+        self.written.append(frames)
+
+    def close(self, reason: CloseReason) -> None:
+        self.closed.append(reason)
+
+    def next_deadline(self) -> float:
+        return self.deadline
+
+    def handle_deadline(self, now: float) -> None:
+        self.deadlines_handled.append(now)
+        if now >= self.deadline:
+            self.deadline = inf
+
+
+def read_frames(data: bytes) -> Iterator[MessageData]:
+    """The payloads of unmasked frames: text as str."""
+    while data:
+        first, length, start = data[0], data[1], 2
+        if length == 126:
+            length, start = int.from_bytes(data[2:4]), 4
+        elif length == 127:
+            length, start = int.from_bytes(data[2:10]), 10
+        payload, data = data[start : start + length], data[start + length :]
+        yield payload.decode() if first & 0x0F == 1 else payload
+
+
+def read_packets(data: bytes, parser: int) -> list[Packet]:
+    """The Socket.IO packets in written frames; Engine.IO's own packets are left out."""
+    packets: list[Packet] = []
+    pending: Pending | None = None
+    for frame in read_frames(data):
+        if isinstance(frame, str) and not frame.startswith("4"):
+            continue
+        decoded = PARSERS[parser].decode(frame[1:] if isinstance(frame, str) else frame, pending)
+        pending = decoded if isinstance(decoded, Pending) else None
+        if not isinstance(decoded, Pending):
+            packets.append(decoded)
+    return packets
+
+
+def read_events(data: bytes, parser: int = 0) -> list[tuple[Any, ...]]:
+    """The events in written frames as (name, *args)."""
+    return [(packet.name, *packet.args) for packet in read_packets(data, parser) if isinstance(packet, Event)]
+
+
+class MarketFeed:
+    """`PriceFeed` as far as clients see it, without Redis."""
+
+    def __init__(self, market: Market) -> None:
+        self.market = market
+        self.live = True
+
+    def watch(self, symbol: str) -> None:
+        self.market.watch(symbol)
+
+    def unwatch(self, symbol: str) -> None:
+        self.market.unwatch(symbol)
+
+    def is_live(self, _symbol: str) -> bool:
+        return self.live
+
+
+class GatewayParts:
+    """A gateway as `app.py` builds it, on a manual loop and without feeds or sockets."""
+
+    def __init__(  # noqa: PLR0913 - what the tests vary
+        self,
+        audience: Audience = "off",
+        *,
+        auth_mode: Literal["optional", "required"] = "optional",
+        decimals: Literal["number", "string"] = "number",
+        max_queued_bytes: int = 100_000,
+        trade_window: int = 1_000,
+        rates: Mapping[str, float] | None = None,
+        rate: float = 1_000,
+        max_subscriptions: int = 200,
+    ) -> None:
+        self.loop = ManualLoop()
+        self.clock = ManualClock()
+        self.endings: list[CloseReason] = []
+        self.encoder = Encoder(PARSERS)
+        self.payloads = Payloads(decimals)
+        self.hub = Hub()
+        self.market = Market(everything=audience == "everyone")
+        self.window = TradeWindow(trade_window)
+        self.flusher = Flusher(self.loop.as_loop, max_queued_bytes)
+        self.fanout = Fanout(self.hub, self.encoder, self.payloads, self.flusher, self.window)
+        self.windows = Windows(100, self.market, self.fanout, self.encoder, self.payloads, self.flusher, self.clock)
+        self.catch_up = CatchUp(self.market, self.fanout, self.flusher, self.window, self.clock)
+        self.feed = MarketFeed(self.market)
+        self.subscriber = Subscriber(
+            self.hub,
+            self.market,
+            cast("PriceFeed", self.feed),
+            self.fanout,
+            self.windows,
+            audience,
+            self.clock,
+        )
+        self.handlers = self._make_handlers(auth_mode, EventRates(rate, rate, rates or {}), max_subscriptions)
+        deadlines = Deadlines(self.loop.as_loop)
+        self.host = Host(self.loop.as_loop, deadlines, SessionSettings(), lambda _, why: self.endings.append(why))
+
+    def _make_handlers(
+        self, auth_mode: Literal["optional", "required"], rates: EventRates, max_subscriptions: int
+    ) -> Handlers:
+        return Handlers(
+            gateway="gateway-1",
+            version="1.2.3",
+            clock=self.clock,
+            hub=self.hub,
+            windows=self.windows,
+            subscriber=self.subscriber,
+            catch_up=self.catch_up,
+            verifier=TokenVerifier(AuthSettings(jwt_secret=SECRET)),
+            auth_mode=auth_mode,
+            rates=rates,
+            max_subscriptions=max_subscriptions,
+            max_symbols=5,
+        )
+
+    def outbox(self, parser: int = 0) -> tuple[Outbox, FakeLink]:
+        """An outbox with nothing behind it."""
+        link = FakeLink()
+        return Outbox(link, self.flusher, parser), link
+
+    def publish(self, symbol: str, seq: int, price: str = "") -> None:
+        """A price arrives, as from the price feed."""
+        raw = msgspec.Raw(encode(make_price(seq, price)))
+        self.deliver(self.market.apply({symbol: raw}))
+
+    def deliver(self, changes: Sequence[Change]) -> None:
+        """What `app.py` does with changes."""
+        for symbol, price, base in changes:
+            self.fanout.price(symbol, price, base)
+            self.windows.note(symbol, base)
+
+    def drain(self, outbox: Outbox) -> None:
+        """The client's socket takes more again."""
+        assert isinstance(outbox.link, FakeLink)
+        outbox.link.writable = True
+        self.handlers.drained(outbox)
+
+
+class Peer:
+    """A Socket.IO client on a scripted carrier: says packets, reads what the gateway wrote."""
+
+    def __init__(self, gateway: GatewayParts, parser: ParserName = "json") -> None:
+        self.gateway = gateway
+        self.parser = 0 if parser == "json" else 1
+        self.carrier = FakeCarrier()
+        self.connection = EngineConnection(gateway.host, self.carrier, "secret-sid", Transport.WEBSOCKET)
+        settings = ConnectionSettings(parsers=PARSERS)
+        self.client = Client(self.connection, settings, gateway.encoder, gateway.flusher, gateway.handlers)
+        self.connection.open(self.client)
+        self.carrier.written.clear()
+        self._ack_id = 0
+
+    @property
+    def outbox(self) -> Outbox:
+        return self.client.outbox
+
+    def say(self, packet: Packet) -> None:
+        """Send one packet and let the gateway finish its turn."""
+        for data in PARSERS[self.parser].encode(packet):
+            self.connection.receive_frame("4" + data if isinstance(data, str) else data)
+        self.gateway.loop.turn()
+
+    def join(self, **auth: Value) -> list[Packet]:
+        """CONNECT; returns what came back."""
+        self.say(Connect(data=auth))
+        return self.packets()
+
+    def tell(self, event: str, *args: Value) -> list[tuple[Any, ...]]:
+        """Send an event without ack; returns the events that came back."""
+        self.say(Event(event, args))
+        return self.events()
+
+    def ask(self, event: str, *args: Value) -> Any:
+        """Send an event with ack; returns the ack's object. Events that came with it stay unread."""
+        self._ack_id += 1
+        self.say(Event(event, args, ack_id=self._ack_id))
+        for index, frames in enumerate(self.carrier.written):
+            kept: list[Packet] = []
+            for packet in read_packets(frames, self.parser):
+                if isinstance(packet, Ack) and packet.ack_id == self._ack_id:
+                    (answer,) = packet.args
+                else:
+                    kept.append(packet)
+            self.carrier.written[index] = b"".join(map(self._frame, kept))
+        return answer
+
+    def packets(self) -> list[Packet]:
+        """Everything unread."""
+        written, self.carrier.written = b"".join(self.carrier.written), []
+        return read_packets(written, self.parser)
+
+    def events(self) -> list[tuple[Any, ...]]:
+        """Unread events as (name, *args); other packets are dropped."""
+        return [(packet.name, *packet.args) for packet in self.packets() if isinstance(packet, Event)]
+
+    def stall(self) -> None:
+        """The socket is full from the next write on."""
+        self.carrier.writable = False
+
+    def drain(self) -> None:
+        """It takes more again."""
+        self.carrier.writable = True
+        self.connection.drained()
+        self.gateway.loop.turn()
+
+    def _frame(self, packet: Packet) -> bytes:
+        return frame_messages(PARSERS[self.parser].encode(packet))
+
+
+def make_price(seq: int, price: str = "") -> Price:
+    """The price number `seq` of a symbol."""
+    return Price(price or f"{seq}.10", NOW_MS + seq, seq)
+
+
+def make_trade(number: int, symbol: str = "BTC-USDT") -> Trade:
+    """The trade number `number` of a symbol."""
+    return Trade(str(number), symbol, "0.50", "64000.10", "buy", NOW_MS + number)
+
+
+def make_token(user_id: str = "alice", role: str | None = None, lifetime_s: int = 3600) -> str:
+    """A token that the gateway's verifier accepts."""
+    return sign_development_token(SECRET, user_id, role=role, lifetime_s=lifetime_s, now_ms=NOW_MS)

@@ -1,0 +1,138 @@
+"""What tests with a real price-ingest share. Holds no test itself."""
+
+import asyncio
+import random
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from itertools import islice
+from typing import Final
+
+from shared.bus.redis_bus import RedisBus
+from shared.bus.subscription import Subscription
+from shared.messages import Price, decode_price, decode_price_batch
+from shared.names import redis_keys
+from shared.tasks import TaskGroup
+from tests.support.service_process import eventually
+
+INGEST: Final = "services.price_ingest"
+SHARDS: Final = 16
+FEED: Final = redis_keys.FEED_PRICES
+CHUNK: Final = 2000
+
+Fields = dict[str, str | bytes]
+
+
+class Market:
+    """All that was published, as a gateway that watches every shard hears it."""
+
+    def __init__(self) -> None:
+        self.prices: dict[str, list[Price]] = defaultdict(list)
+        self.epochs: list[str] = []
+        self.live: set[str] = set()
+
+    def on_message(self, _channel: str, payload: bytes) -> None:
+        batch = decode_price_batch(payload)
+        if batch.epoch not in self.epochs:
+            self.epochs.append(batch.epoch)
+        for symbol, raw in batch.prices.items():
+            self.prices[symbol].append(decode_price(raw))
+
+    def last(self, symbol: str) -> Price | None:
+        return self.prices[symbol][-1] if self.prices[symbol] else None
+
+    def accounted(self, symbol: str) -> int:
+        """The last number of a symbol, having checked that every step up to it says how many ticks it folds."""
+        seq = 0
+        for price in self.prices[symbol]:
+            if price.seq != seq:  # the same number again is a restatement after a restart
+                assert price.seq == seq + price.n, (symbol, seq, price)
+                seq = price.seq
+        return seq
+
+
+@asynccontextmanager
+async def listening(bus: RedisBus) -> AsyncIterator[Market]:
+    """A market that hears everything published inside the context."""
+    market = Market()
+    subscription = Subscription(bus, market.on_message, market.live.add)
+    channels = {redis_keys.price_channel(shard) for shard in range(SHARDS)}
+    for channel in channels:
+        subscription.want(channel)
+    async with TaskGroup() as tasks:
+        tasks.spawn("listen", subscription.run())
+
+        async def live() -> set[str]:
+            return market.live
+
+        await eventually(live, lambda now: now == channels, "subscribed")
+        yield market
+
+
+async def snapshot(bus: RedisBus) -> dict[str, Price]:
+    """Every last price."""
+    found: dict[str, Price] = {}
+    for shard in range(SHARDS):
+        stored = await bus.hash_all(redis_keys.price_snapshot(shard))
+        found.update((symbol.decode(), decode_price(raw)) for symbol, raw in stored.items())
+    return found
+
+
+async def feed(bus: RedisBus, entries: Iterable[Fields], stream: str = FEED) -> None:
+    """Append entries, some thousands a round trip."""
+    left = iter(entries)
+    while chunk := list(islice(left, CHUNK)):
+        await bus.append(stream, chunk, 1_000_000)
+
+
+async def position(bus: RedisBus, stream: str = FEED) -> str:
+    """How far a stream is folded."""
+    return (await bus.hash_all(redis_keys.PRICE_POSITIONS)).get(stream.encode(), b"").decode()
+
+
+async def read_up(bus: RedisBus, stream: str = FEED) -> None:
+    """Wait until a stream is folded to its end."""
+    last = (await bus.last_ids([stream]))[stream]
+    await eventually(lambda: position(bus, stream), lambda at: at == last, f"{stream} read up to {last}")
+
+
+async def forget_prices(bus: RedisBus) -> None:
+    """Take away all that price-ingest wrote, and leave the upstream streams."""
+    hashes = (redis_keys.price_snapshot(shard) for shard in range(SHARDS))
+    await bus._client.delete(redis_keys.PRICE_EPOCH, redis_keys.PRICE_POSITIONS, *hashes)
+
+
+async def heard(market: Market, symbol: str, price: str) -> Price:
+    """Wait until a symbol's last published price is this one."""
+
+    async def last() -> Price | None:
+        return market.last(symbol)
+
+    found = await eventually(last, lambda now: now is not None and now.price == price, f"{symbol} at {price}")
+    assert found is not None
+    return found
+
+
+def walk(ticks: int, symbols: int = 40, seed: int = 1) -> list[Fields]:
+    """A market's worth of ticks, with repetitions and late ones among them."""
+    chance = random.Random(seed)
+    cents = [chance.randrange(1_000, 9_000_000) for _ in range(symbols)]
+    entries: list[Fields] = []
+    for number in range(ticks):
+        symbol = chance.randrange(symbols)
+        cents[symbol] += chance.choice((-3, -1, 0, 0, 1, 4))
+        late = chance.choice((0, 0, 0, 0, 50))
+        price = f"{cents[symbol] // 100}.{cents[symbol] % 100:02d}"
+        entries.append({"symbol": f"S{symbol}-USD", "price": price, "ts": str(1_763_800_000_000 + number - late)})
+    return entries
+
+
+async def command(url: str, line: str) -> None:
+    """Send one command as text, as a person with a terminal does."""
+    host, _, port = url.removeprefix("redis://").rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(line.encode() + b"\r\n")
+    answer = await reader.readline()
+    assert not answer.startswith(b"-"), answer
+    writer.close()
+    await writer.wait_closed()

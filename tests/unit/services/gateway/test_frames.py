@@ -1,0 +1,59 @@
+"""Frames are what the `websockets` library would write, at every size of header."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from websockets.frames import Frame, Opcode
+
+from protocol.engineio.packets import Message, Packet, Ping
+from protocol.socketio.parser import MessageData
+from services.gateway.frames import frame_message, frame_messages, frame_packet
+
+
+def reference(opcode: Opcode, payload: bytes) -> bytes:
+    return bytes(Frame(opcode, payload).serialize(mask=False))
+
+
+@pytest.mark.parametrize(
+    ("length", "header"),
+    [
+        (0, b"\x82\x00"),
+        (125, b"\x82\x7d"),
+        (126, b"\x82\x7e\x00\x7e"),
+        (65_535, b"\x82\x7e\xff\xff"),
+        (65_536, b"\x82\x7f\x00\x00\x00\x00\x00\x01\x00\x00"),
+    ],
+)
+def test_the_header_grows_with_the_payload(length: int, header: bytes) -> None:
+    payload = b"x" * length
+    assert frame_message(payload) == header + payload == reference(Opcode.BINARY, payload)
+
+
+@pytest.mark.parametrize("length", [0, 124, 125, 65_534, 65_535])
+def test_text_is_an_engine_io_message_of_one_more_byte(length: int) -> None:
+    text = "y" * length
+    assert frame_message(text) == reference(Opcode.TEXT, b"4" + text.encode())
+
+
+@given(st.one_of(st.text(), st.binary()))
+def test_any_message_equals_the_reference(data: MessageData) -> None:
+    expected = (
+        reference(Opcode.BINARY, data) if isinstance(data, bytes) else reference(Opcode.TEXT, b"4" + data.encode())
+    )
+    assert frame_message(data) == expected
+
+
+def test_a_packet_with_attachments_is_one_piece_of_bytes() -> None:
+    assert frame_messages(["51-[]", b"\x01"]) == frame_message("51-[]") + frame_message(b"\x01")
+
+
+@pytest.mark.parametrize(
+    ("packet", "opcode", "payload"),
+    [
+        (Ping(), Opcode.TEXT, b"2"),
+        (Message("é"), Opcode.TEXT, "4é".encode()),
+        (Message(b"\x00"), Opcode.BINARY, b"\x00"),
+    ],
+)
+def test_engine_io_packets_are_framed_by_what_they_hold(packet: Packet, opcode: Opcode, payload: bytes) -> None:
+    assert frame_packet(packet) == reference(opcode, payload)

@@ -1,0 +1,257 @@
+"""The client port: handshakes judged in the reference server's order, before any upgrade, on real sockets."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from math import inf
+from typing import Any
+
+import pytest
+
+from protocol.engineio.session import SessionSettings
+from protocol.socketio.parser import MessageData
+from services.gateway.connection import EngineConnection
+from services.gateway.server import Mount, Server, ServerSettings
+from services.gateway.websocket import WebSocketLimits
+from shared.names import close_reasons
+from shared.names.close_reasons import CloseReason
+from shared.tasks import TaskGroup
+from tests.support.waiting import eventually
+
+WS = "EIO=4&transport=websocket"
+UPGRADE = (
+    "Upgrade: websocket",
+    "Connection: Upgrade",
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+    "Sec-WebSocket-Version: 13",
+)
+
+
+class Application:
+    def __init__(self, connection: EngineConnection) -> None:
+        self.connection = connection
+        self.messages: list[MessageData] = []
+
+    def receive(self, data: MessageData, _now: float) -> None:
+        self.messages.append(data)
+
+    def drained(self) -> None:
+        pass
+
+    def closed(self, _reason: CloseReason) -> None:
+        pass
+
+    def next_deadline(self) -> float:
+        return inf
+
+    def handle_deadline(self, now: float) -> None:
+        pass
+
+
+class Running:
+    """A server on a free port, and what it said of its clients."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.refused: list[str] = []
+        self.ended: list[CloseReason] = []
+        defaults: dict[str, Any] = {
+            "allowed_origins": frozenset({"https://good.example"}),
+            "max_connections": 0,
+            "max_accepts": 0,
+            "head_timeout": 5.0,
+        }
+        self.applications: list[Application] = []
+        mount = Mount(
+            SessionSettings(upgrades=False),
+            WebSocketLimits(max_message=1000, frame_rate=50, frame_burst=200, write_timeout=10),
+            self.make,
+        )
+        self.server = Server(
+            asyncio.get_running_loop(),
+            ServerSettings(**{**defaults, **settings}),
+            {"/socket.io/": mount},
+            on_refused=self.refused.append,
+            on_ended=self.ended.append,
+        )
+        self.port = 0
+
+    def make(self, connection: EngineConnection) -> Application:
+        self.applications.append(Application(connection))
+        return self.applications[-1]
+
+    async def open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection("127.0.0.1", self.port)
+
+    async def ask(self, request: str) -> tuple[int, str]:
+        """Send one request; returns status and body, of a refusal all of it."""
+        reader, writer = await self.open()
+        writer.write(request.encode())
+        async with asyncio.timeout(10):
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            status = int(head.split()[1])
+            body = "" if status == 101 else (await reader.read()).decode()
+        writer.close()
+        return status, body
+
+    async def join(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A client that is in: its handshake has been read."""
+        reader, writer = await self.open()
+        writer.write(request().encode())
+        async with asyncio.timeout(10):
+            assert b" 101 " in await reader.readuntil(b"\r\n\r\n")
+            assert (await reader.read(1000))[2:].startswith(b'0{"sid":')
+        return reader, writer
+
+
+Start = Callable[..., Any]
+
+
+@pytest.fixture(name="start")
+async def starter() -> AsyncIterator[Start]:
+    running: list[Running] = []
+
+    async def start(**settings: Any) -> Running:
+        made = Running(**settings)
+        running.append(made)
+        made.port = await made.server.start("127.0.0.1", 0)
+        return made
+
+    yield start
+    for made in running:
+        await made.server.stop()
+
+
+def request(
+    query: str = WS, *headers: str, method: str = "GET", path: str = "/socket.io/", upgrade: bool = True
+) -> str:
+    lines = (f"{method} {path}?{query} HTTP/1.1", "Host: a", *(UPGRADE if upgrade else ()), *headers)
+    return "\r\n".join([*lines, "", ""])
+
+
+GOOD = "Origin: https://good.example"
+BAD_ORIGIN = "Origin: https://bad.example"
+# Each row breaks its own rule and those of all rows below it that can be broken at the same time: the first one tells.
+HANDSHAKES: list[tuple[str, int, str]] = [
+    (request("EIO=3&transport=carrier&sid=x", BAD_ORIGIN, method="POST"), 400, "Transport unknown"),
+    (request("EIO=3", BAD_ORIGIN), 400, "Transport unknown"),
+    (request("EIO=4&transport=polling", upgrade=False), 400, '{"code":0,"message":"Transport unknown"}'),
+    (request("EIO=3&transport=websocket&sid=x", "Origin: a\x7fb", method="POST"), 400, "malformed request"),
+    (request("EIO=3&transport=websocket&sid=x", GOOD, GOOD, method="POST"), 400, "Bad request"),
+    (request("EIO=3&transport=websocket&sid=x", BAD_ORIGIN, method="POST"), 400, "Session ID unknown"),
+    (request("EIO=3&transport=websocket", BAD_ORIGIN, method="PUT"), 400, "Bad handshake method"),
+    (
+        request("EIO=3&transport=websocket", BAD_ORIGIN, upgrade=False),
+        400,
+        '{"code":3,"message":"Bad request"}',
+    ),
+    (request("EIO=3&transport=websocket", BAD_ORIGIN, "Content-Length: 0"), 400, "Bad request"),
+    (request("EIO=3&transport=websocket", BAD_ORIGIN), 403, "Origin not allowed"),
+    (request("EIO=3&transport=websocket&token=x", GOOD), 400, "A token belongs into auth, never into the URL"),
+    (request("EIO=3&transport=websocket", GOOD), 400, "Unsupported protocol version"),
+    (request("transport=websocket"), 400, "Unsupported protocol version"),
+    (request(WS, path="/other/"), 404, "connect a Socket.IO client to /socket.io/"),
+    (request(WS, GOOD), 101, ""),
+    (request(WS), 101, ""),
+]
+
+
+@pytest.mark.parametrize(("sent", "status", "body"), HANDSHAKES, ids=range(len(HANDSHAKES)))
+async def test_handshakes_are_judged_in_the_documented_order(start: Start, sent: str, status: int, body: str) -> None:
+    running = await start()
+    assert await running.ask(sent) == (status, body)
+    assert len(running.refused) == (status != 101)
+    assert running.server.accepted == (status == 101)
+
+
+async def test_an_upgrade_that_the_standard_forbids_is_refused(start: Start) -> None:
+    running = await start()
+    sent = request().replace("Sec-WebSocket-Version: 13", "Sec-WebSocket-Version: 8")
+    assert (await running.ask(sent))[0] == 400
+    assert running.refused == ["bad_websocket_handshake"]
+    assert running.server.connections == set()
+
+
+async def test_a_star_allows_every_origin(start: Start) -> None:
+    running = await start(allowed_origins=frozenset({"*"}))
+    assert (await running.ask(request(WS, BAD_ORIGIN)))[0] == 101
+
+
+async def test_a_client_is_let_in_served_and_noted_when_it_goes(start: Start) -> None:
+    running = await start()
+    _, writer = await running.join()
+    writer.write(b"\x81\x83\x00\x00\x00\x004hi")
+    await eventually(lambda: bool(running.applications[0].messages), "a message")
+    assert running.applications[0].messages == ["hi"]
+    assert len(running.server.connections) == running.server.accepted == 1
+    writer.close()
+    await eventually(lambda: bool(running.ended), "an ending")
+    assert running.ended == [close_reasons.PEER_GONE]
+    assert running.server.connections == set()
+
+
+async def test_every_connection_has_its_own_secret_sid(start: Start) -> None:
+    running = await start()
+    sids = set()
+    for _ in range(3):
+        reader, writer = await running.open()
+        writer.write(request().encode())
+        await reader.readuntil(b"\r\n\r\n")
+        frame = await reader.read(1000)
+        sids.add(json.loads(frame[frame.index(b"{") :])["sid"])
+        writer.close()
+    assert len(sids) == 3
+    assert min(map(len, sids)) >= 20
+
+
+async def test_frames_that_come_with_the_handshake_are_taken(start: Start) -> None:
+    running = await start()
+    _, writer = await running.open()
+    writer.write(request().encode() + b"\x81\x83\x00\x00\x00\x004hi")
+    await eventually(lambda: bool(running.applications and running.applications[0].messages), "a message")
+    assert running.applications[0].messages == ["hi"]
+    writer.close()
+
+
+async def test_a_full_gateway_says_when_to_come_back(start: Start) -> None:
+    running = await start(max_connections=1)
+    _, writer = await running.join()
+    assert await running.ask(request()) == (503, "full")
+    writer.close()
+    await eventually(lambda: not running.server.connections, "it was noted")
+    assert (await running.ask(request()))[0] == 101
+
+
+async def test_new_clients_are_let_in_at_a_bounded_rate(start: Start) -> None:
+    running = await start(max_accepts=2)
+    answers = [await running.ask(request()) for _ in range(3)]
+    assert answers == [(101, ""), (101, ""), (503, "too many new clients")]
+
+
+async def test_a_stop_says_goodbye_and_waits_for_who_answers(start: Start) -> None:
+    running = await start()
+    reader, writer = await running.join()
+    async with asyncio.timeout(10), TaskGroup() as tasks:
+        stopping = tasks.spawn("stop", running.server.stop())
+        goodbye = await reader.readexactly(4)
+        writer.write(b"\x88\x82\x00\x00\x00\x00\x03\xf4")
+        await reader.read()
+        await stopping
+    assert goodbye[0] == 0x88
+    assert int.from_bytes(goodbye[2:4]) == 1012
+    assert running.ended == [close_reasons.SERVER_STOPPING]
+    writer.close()
+    with pytest.raises(OSError, match="Connect call failed"):
+        await running.open()
+
+
+async def test_a_client_that_does_not_answer_the_goodbye_is_dropped_in_time(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.gateway.server.STOP_S", 0.1)
+    running = await start()
+    reader, writer = await running.join()
+    async with asyncio.timeout(10):
+        await running.server.stop()
+        with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
+            await reader.readexactly(1_000_000)
+    writer.close()

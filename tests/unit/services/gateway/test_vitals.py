@@ -1,0 +1,100 @@
+"""The gateway's figures as a scraper and the metrics service see them."""
+
+import asyncio
+
+from services.gateway.fanout import Fanout
+from services.gateway.price_feed import PriceFeed
+from services.gateway.server import Server, ServerSettings
+from services.gateway.vitals import KNOWN_REFUSALS, Vitals
+from shared.bus.redis_bus import RedisBus
+from shared.names import close_reasons
+from shared.telemetry import Telemetry
+from tests.support.fakes_gateway import GatewayParts, Peer, make_trade
+
+
+class Setup:
+    def __init__(self) -> None:
+        self.telemetry = Telemetry()
+        self.vitals = Vitals(self.telemetry)
+        self.parts = GatewayParts()
+        server = Server(
+            asyncio.get_running_loop(), ServerSettings(frozenset(), 0, 0, 5.0), {}, on_refused=self.vitals.count_refusal
+        )
+        bus = RedisBus("redis://127.0.0.1:1", "never-connected")
+        prices = PriceFeed(
+            bus,
+            self.parts.clock,
+            self.parts.market,
+            self.parts.deliver,
+            shards=4,
+            everything=False,
+            observe_age=self.vitals.observe_age,
+        )
+        fanout: Fanout = self.parts.fanout
+        self.vitals.watch(server, self.parts.hub, self.parts.handlers, fanout, self.parts.flusher, prices)
+        prices.watch("BTC-USDT")
+
+    def scraped(self) -> dict[str, float]:
+        body, _ = self.telemetry.exposition("")
+        lines = [line.rpartition(" ") for line in body.decode().splitlines() if not line.startswith("#")]
+        return {name: float(value) for name, _, value in lines}
+
+
+async def test_what_was_counted_is_scraped_and_counted_once() -> None:
+    setup = Setup()
+    peer = Peer(setup.parts)
+    peer.join()
+    peer.ask("subscribe:trades", "A")
+    peer.ask("nonsense")
+    setup.parts.fanout.trade("A", make_trade(1, "A"))
+    setup.parts.loop.turn()
+    for _ in range(2):
+        found = setup.scraped()
+    assert found['websocket_connections{transport="websocket"}'] == 0
+    assert found["websocket_rooms"] == 1
+    assert found['websocket_events_total{event="subscribe:trades"}'] == 1
+    assert found['websocket_events_total{event="other"}'] == 1
+    assert found['tickwire_request_errors_total{code="102"}'] == 1
+    assert found['tickwire_messages_sent_total{event="trade:new"}'] == 1
+    assert found["tickwire_sent_bytes_total"] == setup.parts.flusher.sent_bytes > 0
+    assert found["tickwire_shards_watched"] == 1
+
+
+async def test_every_ending_is_there_before_it_happens() -> None:
+    setup = Setup()
+    found = setup.scraped()
+    assert all(found[f'tickwire_disconnects_total{{reason="{reason.text}"}}'] == 0 for reason in close_reasons.ALL)
+    setup.vitals.count_ending(close_reasons.SLOW_CONSUMER)
+    assert setup.scraped()['tickwire_disconnects_total{reason="slow_consumer"}'] == 1
+
+
+async def test_refusals_are_counted_by_reason_and_their_number_is_bounded() -> None:
+    setup = Setup()
+    for number in range(KNOWN_REFUSALS + 50):
+        setup.vitals.count_refusal(f"reason {number}")
+    setup.vitals.count_refusal("reason 0")
+    found = setup.scraped()
+    assert found['tickwire_handshakes_refused_total{reason="reason 0"}'] == 2
+    assert sum(name.startswith("tickwire_handshakes_refused_total") for name in found) == KNOWN_REFUSALS
+
+
+async def test_the_age_of_prices_is_a_histogram_in_seconds() -> None:
+    setup = Setup()
+    setup.vitals.observe_age(0.02)
+    found = setup.scraped()
+    assert found['tickwire_publish_to_send_seconds_bucket{le="0.025"}'] == 1
+    assert found['tickwire_publish_to_send_seconds_bucket{le="0.01"}'] == 0
+
+
+async def test_the_report_has_the_figures_that_the_cluster_adds_up() -> None:
+    setup = Setup()
+    peer = Peer(setup.parts)
+    peer.join()
+    peer.ask("subscribe:trades", "A")
+    setup.parts.fanout.trade("A", make_trade(1, "A"))
+    report: dict[str, dict[str, float]] = {}
+    setup.vitals.fill_report(report)
+    assert report["events"] == {"subscribe:trades": 1}
+    assert report["figures"]["websocket_rooms"] == 1
+    assert report["figures"]["tickwire_messages_sent_total"] == 1
+    assert report["figures"]["tickwire_messages_sent_total:trade:new"] == 1

@@ -1,0 +1,54 @@
+"""What price-ingest counts."""
+
+from services.price_ingest.feeds import Feed, GapReason
+from services.price_ingest.figures import Figures
+from shared.names import metrics
+from shared.telemetry import Telemetry
+
+
+class StoppedClock:
+    def now_ms(self) -> int:
+        return 1_763_800_000_500
+
+    def monotonic(self) -> float:
+        return 0.0
+
+
+def test_prometheus_and_the_report_tell_the_same():
+    telemetry = Telemetry()
+    figures = Figures(telemetry, StoppedClock())
+    figures.set_active(active=True)
+    figures.count_read(Feed.TRADES, 7)
+    figures.count_outcomes(3, {"unchanged": 2, "out_of_date": 1, "bad_decimal": 1}, 5)
+    figures.count_published(2)
+    figures.count_gap(GapReason.TRIMMED)
+    assert figures.report() == {
+        metrics.INGEST_ACTIVE.name: 1,
+        metrics.TICKS.name: 7,
+        metrics.TICKS_ACCEPTED.name: 3,
+        metrics.TICKS_DROPPED.name: 4,
+        metrics.PUBLISHED.name: 2,
+        metrics.INGEST_GAPS.name: 1,
+        metrics.SYMBOLS.name: 5,
+        metrics.LAST_TICK.name: 1_763_800_000.5,
+    }
+    assert {type(value) for value in figures.report().values()} <= {int, float}  # a report refuses anything else
+    text = telemetry.exposition("")[0].decode()
+    for line in (
+        'tickwire_ingest_ticks_total{feed="trades"} 7.0',
+        'tickwire_ingest_dropped_total{reason="unchanged"} 2.0',
+        'tickwire_ingest_dropped_total{reason="bad_decimal"} 1.0',
+        'tickwire_ingest_gaps_total{reason="trimmed"} 1.0',
+        "tickwire_ingest_symbols 5.0",
+        "tickwire_ingest_active 1.0",
+    ):
+        assert line in text
+
+
+def test_every_series_stands_at_nought_before_the_first_tick():
+    telemetry = Telemetry()
+    Figures(telemetry, StoppedClock())
+    text = telemetry.exposition("")[0].decode()
+    assert 'tickwire_ingest_ticks_total{feed="prices"} 0.0' in text
+    assert 'tickwire_ingest_dropped_total{reason="too_many_symbols"} 0.0' in text
+    assert 'reason="accepted"' not in text

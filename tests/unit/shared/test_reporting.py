@@ -1,0 +1,124 @@
+"""What a running service says of itself."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from services.launcher.embedded_valkey import EmbeddedValkey
+from shared import reporting
+from shared.bus.redis_bus import RedisBus
+from shared.health import Health
+from shared.messages import ServiceReport, decode_report
+from shared.names import redis_keys
+from shared.reporting import REDIS_GRACE_S, RedisWatch, Reporter, resident_bytes
+from shared.tasks import TaskGroup
+from shared.telemetry import Telemetry
+from tests.support.waiting import eventually, eventually_told
+
+
+class ManualClock:
+    def __init__(self) -> None:
+        self.seconds = 1000.0
+
+    def now_ms(self) -> int:
+        return int(self.seconds * 1000)
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+
+def fill(fields: dict[str, Any]) -> None:
+    fields["figures"] = {"tickwire_ingest_symbols": 3.0}
+
+
+def reporter(bus: RedisBus, health: Health) -> Reporter:
+    return Reporter("price-ingest", "price-ingest-1", bus, ManualClock(), health, fill)
+
+
+async def reported(bus: RedisBus) -> ServiceReport:
+    async def ask() -> bytes:
+        return (await bus.hash_all(redis_keys.SERVICE_REPORTS)).get(b"price-ingest-1", b"")
+
+    return decode_report(await eventually_told(ask, "a report"))
+
+
+async def test_a_report_tells_who_how_much_and_whether_it_is_ready(bus: RedisBus):
+    health = Health(Telemetry())
+    health.add_check("redis", lambda: "no answer")
+    async with TaskGroup() as tasks:
+        tasks.spawn("report", reporter(bus, health).run())
+        report = await reported(bus)
+    assert (report.service, report.instance, report.ready) == ("price-ingest", "price-ingest-1", False)
+    assert (report.at, report.started) == (1_000_000, 1_000_000)
+    assert report.memory > 2**20
+    assert report.figures == {"tickwire_ingest_symbols": 3.0}
+
+
+async def test_one_that_stops_takes_its_report_away(bus: RedisBus):
+    made = reporter(bus, Health(Telemetry()))
+    async with TaskGroup() as tasks:
+        tasks.spawn("report", made.run())
+        await reported(bus)
+    await made.forget()
+    assert await bus.hash_all(redis_keys.SERVICE_REPORTS) == {}
+
+
+async def test_no_report_comes_after_it_was_taken_away(bus: RedisBus, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(reporting, "REPORT_S", 0.0)
+    for _ in range(20):
+        made = reporter(bus, Health(Telemetry()))
+        async with TaskGroup() as tasks:
+            running = tasks.spawn("report", made.run())
+            await reported(bus)
+            await made.forget()
+            await running
+        assert await bus.hash_all(redis_keys.SERVICE_REPORTS) == {}
+
+
+async def test_without_redis_it_can_be_forgotten():
+    with EmbeddedValkey() as server:
+        url = server.url
+    bus = RedisBus(url, "test")
+    await reporter(bus, Health(Telemetry())).forget()
+    await bus.close()
+
+
+async def test_without_redis_it_goes_on_and_reports_when_redis_is_back(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(reporting, "REPORT_S", 0.02)
+    with EmbeddedValkey() as server:
+        bus = RedisBus(server.url, "test")
+        made = reporter(bus, Health(Telemetry()))
+        server.kill()
+        async with TaskGroup() as tasks:
+            tasks.spawn("report", made.run())
+            await asyncio.sleep(0.1)
+            server.start()
+            probe = RedisBus(server.url, "probe")
+            assert (await reported(probe)).service == "price-ingest"
+            await probe.close()
+        await bus.close()
+
+
+async def test_redis_silent_for_long_makes_the_service_unready_and_a_short_outage_does_not(bus: RedisBus):
+    clock, telemetry = ManualClock(), Telemetry()
+    watch = RedisWatch(bus, clock, telemetry)
+    assert watch.check() is None
+    clock.seconds += REDIS_GRACE_S - 1
+    assert watch.check() is None
+    clock.seconds += 2
+    assert watch.check() == f"no answer for {REDIS_GRACE_S + 1:.0f} s"
+
+
+async def test_an_answer_makes_it_ready_again_and_shows_in_the_metric(bus: RedisBus):
+    clock, telemetry = ManualClock(), Telemetry()
+    watch = RedisWatch(bus, clock, telemetry)
+    clock.seconds += REDIS_GRACE_S + 1
+    async with TaskGroup() as tasks:
+        tasks.spawn("watch", watch.run())
+        await eventually(lambda: watch.check() is None, "ready again")
+    assert b"tickwire_redis_connected 1.0" in telemetry.exposition("")[0]
+
+
+def test_memory_in_use_is_told_in_bytes():
+    assert 2**22 < resident_bytes() < 2**36
