@@ -50,7 +50,7 @@ def _drain(receivers: list[socket.socket], stop: threading.Event) -> None:
 
     with selectors.DefaultSelector() as selector:
         for receiver in receivers:
-            receiver.setblocking(False)
+            receiver.settimeout(0)
             selector.register(receiver, selectors.EVENT_READ)
         while not stop.is_set():
             for key, _ in selector.select(0.1):
