@@ -46,12 +46,15 @@ class Encoded:
 
     def __init__(self, parsers: tuple[Parser, ...], event: Event) -> None:
         self._parsers = parsers
-        self._event = event
+        self._event: Event | None = event  # dropped with the last frame: a window of trades keeps many of these
         self._frames: list[bytes | None] = [None] * len(parsers)
 
     def frame(self, parser: int) -> bytes:
         """The frame for one parser."""
         frame = self._frames[parser]
         if frame is None:
+            assert self._event is not None
             frame = self._frames[parser] = frame_messages(self._parsers[parser].encode(self._event))
+            if None not in self._frames:
+                self._event = None
         return frame

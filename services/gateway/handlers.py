@@ -32,8 +32,8 @@ PRICE_OPTIONS: Final = frozenset({"deliver", "max_hz"})
 OTHER_EVENT: Final = "other"
 """Metric label and rate limit of every event that does not exist: clients must not make either grow."""
 
-ERRORS: Final = "error"
-"""Rate limit of `error` events about refused events, so that a flood is not answered by a flood."""
+ERRORS: Final = "error:"
+"""With a code behind it, the rate limit of that error's events: a flood is not answered by a flood, and is told so."""
 
 
 class Member:
@@ -135,7 +135,7 @@ class Handlers:
                 raise RequestError(error_codes.UNKNOWN_EVENT, event=request.event)
             handler(request, member)
         except RequestError as error:
-            if request.wants_ack or not member.limits.take(ERRORS, now):
+            if request.wants_ack or not member.limits.take(f"{ERRORS}{error.error.code}", now):
                 request.fail(error)
             else:
                 self._count_error(error.error)

@@ -20,6 +20,7 @@ MAX_TARGET: Final = 8_192
 MAX_HEADER_LINE: Final = 8_192
 MAX_HEADERS: Final = 128
 MAX_QUERY_FIELDS: Final = 32
+LINGER_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +111,21 @@ class HttpFront(asyncio.Protocol):
         self._complete = False
         self._error: HttpError | None = None
         self._timeout_at = inf
+        self._answered = False
         self.is_upgrade = False
         self.due: Due | None = None
         self.transport: asyncio.Transport
+
+    def answer(self, whole: bytes) -> None:
+        """Write a whole answer; the connection closes when the client has closed its side, or soon.
+
+        Closing at once, with a part of the request unread, would reset the connection, and the answer would be lost.
+        """
+        self._answered = True
+        self.transport.write(whole)
+        self.transport.write_eof()
+        self._timeout_at = asyncio.get_running_loop().time() + LINGER_S
+        self._deadlines.watch(self)
 
     # Called by the event loop
 
@@ -168,12 +181,15 @@ class HttpFront(asyncio.Protocol):
     # Called by `Deadlines`
 
     def next_deadline(self) -> float:
-        """When the head must be complete."""
+        """When the head must be complete; after an answer, when the client must have read it."""
         return self._timeout_at
 
     def handle_deadline(self, _now: float) -> None:
-        """It is not."""
+        """It is not, or has not."""
         self._timeout_at = inf
+        if self._answered:
+            self.transport.abort()
+            return
         self._complete = True
         self._refuse(self, HttpError(HTTPStatus.REQUEST_TIMEOUT, f"no request within {self._head_timeout:g} s"))
 

@@ -146,8 +146,7 @@ class Server:
             carrier.accept(request.target, request.headers)
         except HandshakeRefusedError as refused:
             self._on_refused("bad_websocket_handshake")
-            front.transport.write(refused.response)
-            front.transport.close()
+            front.answer(refused.response)
             return
         _tune(front.transport)
         front.transport.set_protocol(carrier)
@@ -197,13 +196,12 @@ class Server:
     def _refuse(self, front: HttpFront, error: HttpError) -> None:
         self._on_refused(error.text if isinstance(error, _EngineError) else error.status.phrase)
         if isinstance(error, _EngineError) and front.is_upgrade:  # as the reference server: the bare text
-            front.transport.write(response(error.status, error.text.encode(), "text/html", error.headers))
+            front.answer(response(error.status, error.text.encode(), "text/html", error.headers))
         elif isinstance(error, _EngineError):
             body = json.dumps({"code": error.code, "message": error.text}, separators=(",", ":")).encode()
-            front.transport.write(response(error.status, body, "application/json", error.headers))
+            front.answer(response(error.status, body, "application/json", error.headers))
         else:
-            front.transport.write(response(error.status, error.text.encode(), headers=error.headers))
-        front.transport.close()
+            front.answer(response(error.status, error.text.encode(), headers=error.headers))
 
     def _ended(self, connection: EngineConnection, reason: CloseReason) -> None:
         self.connections.discard(connection)
