@@ -150,7 +150,7 @@ def _session_settings(settings: GatewaySettings) -> SessionSettings:
         ping_interval=settings.ping_interval_ms,
         ping_timeout=settings.ping_timeout_ms,
         max_payload=settings.max_payload_bytes,
-        upgrades=False,
+        upgrades=True,
     )
 
 

@@ -11,7 +11,7 @@ from math import inf
 from typing import Final, Protocol, assert_never
 
 from protocol.engineio import codec
-from protocol.engineio.packets import Message
+from protocol.engineio.packets import Message, Packet
 from protocol.engineio.session import (
     CloseCause,
     Closed,
@@ -57,11 +57,24 @@ class Carrier(Protocol):
     def close(self, reason: CloseReason) -> None:
         """Say goodbye, then go. It calls `EngineConnection.carrier_lost` when it is gone."""
 
+    def release(self) -> None:
+        """An upgrade is under way: make the client stop polling."""
+
+    def take_waiting(self) -> bytes:
+        """Another carrier takes over: give up the frames that wait, and this connection."""
+
     def next_deadline(self) -> float:
         """Its own next deadline."""
 
     def handle_deadline(self, now: float) -> None:
         """Let it pass."""
+
+
+class Prober(Protocol):
+    """A carrier that may take over."""
+
+    def reject(self) -> None:
+        """It may not."""
 
 
 class Application(Protocol):
@@ -99,6 +112,7 @@ class Host:
         deadlines: their timer.
         session_settings: heartbeat and limits, as told to clients.
         on_end: called once for each connection that ended.
+        on_gone: called once for each whose carrier is gone too: nobody asks for its sid any more.
     """
 
     def __init__(
@@ -107,23 +121,26 @@ class Host:
         deadlines: Deadlines,
         session_settings: SessionSettings,
         on_end: Callable[["EngineConnection", CloseReason], None],
+        on_gone: Callable[["EngineConnection"], None] = lambda _connection: None,
     ) -> None:
         self.loop = loop
         self.deadlines = deadlines
         self.session_settings = session_settings
         self.on_end = on_end
+        self.on_gone = on_gone
 
 
 class EngineConnection:
     """One client, whatever it speaks above Engine.IO."""
 
-    __slots__ = ("_application", "_carrier", "_ended", "_host", "_session", "due")
+    __slots__ = ("_application", "_ended", "_host", "_prober", "_session", "carrier", "due")
 
     def __init__(self, host: Host, carrier: Carrier, sid: str, transport: Transport) -> None:
         self._host = host
-        self._carrier = carrier
+        self.carrier = carrier
         self._session = Session(host.session_settings, sid, transport, host.loop.time())
         self._application: Application | None = None
+        self._prober: Prober | None = None
         self._ended = False
         self.due: Due | None = None
 
@@ -135,7 +152,27 @@ class EngineConnection:
     @property
     def writable(self) -> bool:
         """Whether the carrier takes more now."""
-        return self._carrier.writable
+        return self.carrier.writable
+
+    @property
+    def sid(self) -> str:
+        """The client's secret; never logged, never shown to another."""
+        return self._session.sid
+
+    @property
+    def can_probe(self) -> bool:
+        """Whether a WebSocket may begin to take over."""
+        return self._session.can_probe
+
+    @property
+    def ends_polls(self) -> bool:
+        """Whether every poll is to be ended with nothing, because a WebSocket takes over."""
+        return self._session.ends_polls
+
+    @property
+    def is_expired(self) -> bool:
+        """Whether a request that comes now finds nobody, even where no timer has fired yet."""
+        return self._session.is_expired(self._host.loop.time())
 
     @property
     def transport(self) -> Transport:
@@ -145,7 +182,7 @@ class EngineConnection:
     def open(self, application: Application) -> None:
         """Send the handshake and begin to serve."""
         self._application = application
-        self._carrier.write(frame_packet(self._session.open_packet()))
+        self.carrier.write(frame_packet(self._session.open_packet()))
         self.rearm()
 
     def rearm(self) -> None:
@@ -155,18 +192,19 @@ class EngineConnection:
     def write(self, frames: bytes) -> None:
         """Send finished frames to the client."""
         if not self._ended:
-            self._carrier.write(frames)
+            self.carrier.write(frames)
 
     def end(self, reason: CloseReason) -> None:
         """End the connection; harmless when it has ended."""
         if self._ended:
             return
         self._ended = True
+        self._drop_prober()
         self._session.finish(_CAUSES.get(reason, CloseCause.FORCED_BY_SERVER))
         if self._application is not None:
             self._application.closed(reason)
             self._application = None
-        self._carrier.close(reason)
+        self.carrier.close(reason)
         self._host.on_end(self, reason)
         self.rearm()
 
@@ -176,16 +214,32 @@ class EngineConnection:
         """Take one Engine.IO frame."""
         if self._ended or self._application is None:
             return
-        now = self._host.loop.time()
         try:
-            received = self._session.receive_packet(codec.decode(frame), now)
-            if isinstance(received, Message):
-                self._application.receive(received.data, now)
-            elif isinstance(received, Closed):
-                self.end(close_reasons.CLIENT_LEFT)
+            self.receive_packet(codec.decode(frame))
         except PeerError as error:
-            self._fail(error)
+            self.fail(error)
         self.rearm()
+
+    def receive_packet(self, packet: Packet) -> None:
+        """Take one packet.
+
+        Raises:
+            PeerError: it may not come now: call `fail`.
+        """
+        if self._ended or self._application is None:
+            return
+        now = self._host.loop.time()
+        received = self._session.receive_packet(packet, now)
+        if isinstance(received, Message):
+            self._application.receive(received.data, now)
+        elif isinstance(received, Closed):
+            self.end(close_reasons.CLIENT_LEFT)
+        self.rearm()
+
+    def fail(self, error: PeerError) -> None:
+        """The client broke a rule."""
+        log.info("client_broke_protocol", rule=error.code.value, limit=error.limit, actual=error.actual)
+        self.end(_reason_of(error))
 
     def drained(self) -> None:
         """The carrier takes more again."""
@@ -196,38 +250,75 @@ class EngineConnection:
         """The carrier is gone: the connection has ended, if it had not before."""
         self.end(reason)
         self._host.deadlines.forget(self)
+        self._host.on_gone(self)
+
+    # Called by a WebSocket that takes over from polling
+
+    def open_probe(self, prober: Prober) -> None:
+        """A WebSocket with our sid was accepted; only when `can_probe`."""
+        self._session.open_probe(self._host.loop.time())
+        self._prober = prober
+        self.rearm()
+
+    def receive_probe(self, packet: Packet) -> Send | Upgraded | ProbeRejected:
+        """Take a packet of the probing WebSocket; what to do with that."""
+        action = self._session.receive_probe(packet)
+        if isinstance(action, ProbeRejected):
+            self._prober = None
+        elif self._session.ends_polls:
+            self.carrier.release()
+        return action
+
+    def fail_probe(self) -> None:
+        """The probing WebSocket dropped, or sent what cannot be read: polling goes on."""
+        if self._prober is not None:
+            self._session.fail_probe()
+            self._drop_prober()
+
+    def switch(self, carrier: Carrier) -> None:
+        """The WebSocket is the carrier from now on; what waited for a poll goes out on it first."""
+        self._prober = None
+        waiting = self.carrier.take_waiting()
+        self.carrier = carrier
+        if waiting:
+            carrier.write(waiting)
+        self.drained()
+        self.rearm()
 
     # Called by `Deadlines`
 
     def next_deadline(self) -> float:
         """The earliest of all layers."""
         application = inf if self._application is None else self._application.next_deadline()
-        return min(self._session.next_deadline(), self._carrier.next_deadline(), application)
+        return min(self._session.next_deadline(), self.carrier.next_deadline(), application)
 
     def handle_deadline(self, now: float) -> None:
         """Let time pass in all layers."""
-        self._carrier.handle_deadline(now)
+        self.carrier.handle_deadline(now)
         if self._application is None:
             return
         for action in self._session.handle_deadline(now):
             match action:
                 case Send(packet):
-                    self._carrier.write(frame_packet(packet))
+                    self.carrier.write(frame_packet(packet))
                 case Closed():
                     self.end(close_reasons.PING_TIMEOUT)
                     return
-                case Upgraded() | ProbeRejected():
-                    pass
+                case ProbeRejected():
+                    self._drop_prober()
+                case Upgraded():
+                    pass  # never by the passing of time
                 case _:
                     assert_never(action)
         try:
             self._application.handle_deadline(now)
         except PeerError as error:
-            self._fail(error)
+            self.fail(error)
 
-    def _fail(self, error: PeerError) -> None:
-        log.info("client_broke_protocol", rule=error.code.value, limit=error.limit, actual=error.actual)
-        self.end(_reason_of(error))
+    def _drop_prober(self) -> None:
+        prober, self._prober = self._prober, None
+        if prober is not None:
+            prober.reject()
 
 
 def _reason_of(error: PeerError) -> CloseReason:

@@ -4,7 +4,7 @@ A server's frames carry no mask, so the same bytes go to every client: an update
 frame is also the unit that travels inside the gateway; a transport that does not speak WebSocket unwraps it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from struct import Struct
 from typing import Final
 
@@ -15,6 +15,8 @@ from protocol.socketio.parser import MessageData
 _FIN_TEXT: Final = 0x81
 _FIN_BINARY: Final = 0x82
 _SHORT: Final = 126
+_MEDIUM_MARK: Final = 126
+_LONG_MARK: Final = 127
 _MEDIUM: Final = 0x10000
 _header_16: Final = Struct("!BBH").pack
 _header_64: Final = Struct("!BBQ").pack
@@ -43,5 +45,22 @@ def _frame(first: int, payload: bytes) -> bytes:
     if length < _SHORT:
         return bytes((first, length)) + payload
     if length < _MEDIUM:
-        return _header_16(first, 126, length) + payload
-    return _header_64(first, 127, length) + payload
+        return _header_16(first, _MEDIUM_MARK, length) + payload
+    return _header_64(first, _LONG_MARK, length) + payload
+
+
+def unframe(frames: bytes) -> Iterator[str | bytes]:
+    """Take finished frames apart again: the Engine.IO packets in them, text or binary, in order."""
+    at = 0
+    while at < len(frames):
+        length = frames[at + 1]
+        start = at + 2
+        if length == _MEDIUM_MARK:
+            length = int.from_bytes(frames[start : start + 2], "big")
+            start += 2
+        elif length == _LONG_MARK:
+            length = int.from_bytes(frames[start : start + 8], "big")
+            start += 8
+        payload = frames[start : start + length]
+        yield payload.decode() if frames[at] == _FIN_TEXT else payload
+        at = start + length

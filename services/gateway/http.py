@@ -1,6 +1,8 @@
-"""HTTP/1.1 in front of WebSocket: one request head, read by httptools within bounds that httptools does not have.
+"""HTTP/1.1 on the client port: requests one after another on a connection, read by httptools within bounds of our own.
 
-A connection brings one request: it becomes a WebSocket, or is answered and closed. Feeds `Server`.
+httptools parses and sets no limits; this sets them: on the head, the target, each header, their number, the body, and
+the time for each. A request becomes an `Exchange`, which is answered at once, or later (a parked poll), or turned into
+a WebSocket. Feeds `Server`.
 """
 
 import asyncio
@@ -8,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from math import inf
-from typing import Final, cast
+from typing import Final, Protocol, cast
 from urllib.parse import parse_qsl
 
 import httptools
@@ -21,6 +23,10 @@ MAX_HEADER_LINE: Final = 8_192
 MAX_HEADERS: Final = 128
 MAX_QUERY_FIELDS: Final = 32
 LINGER_S: Final = 1.0
+BODY_TIMEOUT_S: Final = 10.0
+IDLE_TIMEOUT_S: Final = 60.0
+
+Headers = Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +46,7 @@ class HttpRequest:
     target: str
     path: str
     query: dict[str, str]
-    headers: Sequence[tuple[str, str]]
+    headers: Headers
     is_upgrade: bool
 
     def header(self, name: str) -> str | None:
@@ -55,106 +61,163 @@ class HttpRequest:
 class HttpError(Exception):
     """A request that is refused: status, a text for the client, further headers."""
 
-    def __init__(self, status: HTTPStatus, text: str = "", headers: Sequence[tuple[str, str]] = ()) -> None:
+    def __init__(self, status: HTTPStatus, text: str = "", headers: Headers = ()) -> None:
         super().__init__(status, text)
         self.status = status
         self.text = text
         self.headers = headers
 
 
-def response(
-    status: HTTPStatus,
-    body: bytes,
-    content_type: str = "text/plain; charset=utf-8",
-    headers: Sequence[tuple[str, str]] = (),
-) -> bytes:
-    """A whole answer, after which the connection closes."""
+class Exchange:
+    """One request and its answer.
+
+    Attributes:
+        request: its head.
+        body: what came of it so far; whole when `Site.finish` is called.
+        aborted: called when it will not be completed: the client went away (True), or it is refused (False); set by
+            whoever answers later.
+    """
+
+    __slots__ = ("_connection", "aborted", "answered", "body", "request")
+
+    def __init__(self, connection: "HttpConnection", request: HttpRequest) -> None:
+        self._connection = connection
+        self.request = request
+        self.body = b""
+        self.answered = False
+        self.aborted: Callable[[bool], None] = lambda _lost: None
+
+    @property
+    def transport(self) -> asyncio.Transport:
+        """Of the TCP connection, for whoever makes it a WebSocket."""
+        return self._connection.transport
+
+    def answer(self, status: HTTPStatus, body: bytes, content_type: str, headers: Headers = ()) -> None:
+        """Answer; harmless when it was answered, or when the client is gone."""
+        if not self.answered:
+            self.answered = True
+            self._connection.answer(_response(status, body, content_type, headers, self._connection.closes))
+
+    def answer_whole(self, response: bytes) -> None:
+        """Answer with a response that is made already, and close."""
+        if not self.answered:
+            self.answered = True
+            self._connection.closes = True
+            self._connection.answer(response)
+
+    def hand_over(self) -> None:
+        """The TCP connection is somebody else's from now on: a WebSocket's."""
+        self.answered = True
+        self._connection.let_go()
+
+
+class Site(Protocol):
+    """Who answers. Each method may raise `HttpError` instead."""
+
+    def begin(self, exchange: Exchange) -> None:
+        """A head is complete; a body may follow."""
+
+    def finish(self, exchange: Exchange, rest: bytes) -> None:
+        """The request is complete; `rest` came after an upgrade request."""
+
+    def refuse(self, exchange: Exchange | None, error: HttpError) -> bytes:
+        """The whole answer to a request that cannot be served; None where not even its head could be read."""
+
+
+def _response(status: HTTPStatus, body: bytes, content_type: str, headers: Headers, closes: bool) -> bytes:  # noqa: FBT001
     lines = [
         f"HTTP/1.1 {status.value} {status.phrase}",
-        f"Content-Type: {content_type}",
-        f"Content-Length: {len(body)}",
-        "Connection: close",
+        *([f"Content-Type: {content_type}"] if content_type else []),
+        *([f"Content-Length: {len(body)}"] if status is not HTTPStatus.NO_CONTENT else ["Content-Length: 0"]),
+        f"Connection: {'close' if closes else 'keep-alive'}",
         *(f"{name}: {value}" for name, value in headers),
     ]
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
 
 
-Serve = Callable[["HttpFront", HttpRequest, bytes], None]
-"""Gets the front whose request is complete, the request, and what came after it. It may raise `HttpError`."""
+def refusal(status: HTTPStatus, body: bytes, content_type: str, headers: Headers = ()) -> bytes:
+    """A whole answer after which the connection closes."""
+    return _response(status, body, content_type, headers, closes=True)
 
 
-class HttpFront(asyncio.Protocol):
-    """One TCP connection until its request is complete.
+class HttpConnection(asyncio.Protocol):
+    """One TCP connection: its requests, one after another.
 
     Args:
-        serve: takes the request; answers through `transport`, or makes it a WebSocket.
-        deadlines: for `head_timeout`, seconds for the whole head.
-        refuse: writes the answer to a request that is refused.
+        site: answers.
+        deadlines: for the time limits.
+        head_timeout: seconds for a whole head.
+        max_body: bytes of one body.
     """
 
-    def __init__(
-        self,
-        serve: Serve,
-        deadlines: Deadlines,
-        head_timeout: float,
-        refuse: Callable[["HttpFront", HttpError], None],
-    ) -> None:
-        self._serve = serve
+    def __init__(self, site: Site, deadlines: Deadlines, head_timeout: float, max_body: int) -> None:
+        self._site = site
         self._deadlines = deadlines
         self._head_timeout = head_timeout
-        self._refuse = refuse
+        self._max_body = max_body
         self._parser = httptools.HttpRequestParser(self)
-        self._target = b""
-        self._headers: list[tuple[str, str]] = []
-        self._header_bytes = 0
-        self._received = 0
-        self._complete = False
+        self._exchange: Exchange | None = None
         self._error: HttpError | None = None
+        self._complete = False
         self._timeout_at = inf
-        self._answered = False
-        self.is_upgrade = False
+        self._lingering = False
+        self.closes = False
         self.due: Due | None = None
         self.transport: asyncio.Transport
+        self._reset()
 
-    def answer(self, whole: bytes) -> None:
-        """Write a whole answer; the connection closes when the client has closed its side, or soon.
+    # Called by `Exchange`
 
-        Closing at once, with a part of the request unread, would reset the connection, and the answer would be lost.
-        """
-        self._answered = True
-        self.transport.write(whole)
-        self.transport.write_eof()
-        self._timeout_at = asyncio.get_running_loop().time() + LINGER_S
-        self._deadlines.watch(self)
+    def answer(self, response: bytes) -> None:
+        """Write an answer; then the next request, or the end."""
+        if self.transport.is_closing():
+            return
+        self.transport.write(response)
+        if self.closes:
+            self._linger()
+        else:
+            self._reset()
+            self._set_timeout(IDLE_TIMEOUT_S)
+
+    def let_go(self) -> None:
+        """Somebody else has the transport now."""
+        self._timeout_at = inf
+        self._deadlines.forget(self)
 
     # Called by the event loop
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has connected."""
         self.transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
-        self._timeout_at = asyncio.get_running_loop().time() + self._head_timeout
-        self._deadlines.watch(self)
+        self._set_timeout(self._head_timeout)
 
     def connection_lost(self, _error: Exception | None) -> None:
         """It has gone."""
+        self._timeout_at = inf
         self._deadlines.forget(self)
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None and not exchange.answered:
+            exchange.answered = True
+            exchange.aborted(True)  # noqa: FBT003 - a callback
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes of the head; the rest goes on to whom the request makes it."""
-        if self._complete:
+        """Take bytes of a request."""
+        if self._lingering:
             return
-        self._received += len(data)
+        if self._complete:  # the request before is not answered yet
+            self.transport.abort()
+            return
         try:
-            rest = self._feed(data)
-            if rest is not None:
-                self._finish()
-                self._serve(self, self._request(), rest)
+            self._take(data)
         except HttpError as error:
-            self._complete = True
-            self._finish()
-            self._refuse(self, error)
+            self._refuse(error)
 
     # Called by httptools
+
+    def on_message_begin(self) -> None:
+        """A request begins, perhaps the second in one read."""
+        if self._complete:
+            self._error = HttpError(HTTPStatus.BAD_REQUEST, "one request at a time")
 
     def on_url(self, url: bytes) -> None:
         """Take a part of the target."""
@@ -165,8 +228,8 @@ class HttpFront(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take one header."""
         size = len(name) + len(value)
-        self._header_bytes += size
-        if len(self._headers) == MAX_HEADERS or size > MAX_HEADER_LINE or self._header_bytes > MAX_HEAD:
+        self._head_bytes += size
+        if len(self._headers) == MAX_HEADERS or size > MAX_HEADER_LINE or self._head_bytes > MAX_HEAD:
             self._error = HttpError(
                 HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
                 f"over {MAX_HEADERS} headers, one over {MAX_HEADER_LINE} bytes, or over {MAX_HEAD} bytes of them",
@@ -175,47 +238,109 @@ class HttpFront(asyncio.Protocol):
         self._headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
 
     def on_headers_complete(self) -> None:
-        """The head is complete; a body is not waited for."""
+        """The head is complete."""
+        if self._error is not None:
+            return
+        try:
+            self.closes = not self._parser.should_keep_alive()
+            self._exchange = Exchange(self, self._request())
+            self._set_timeout(BODY_TIMEOUT_S)
+            self._site.begin(self._exchange)
+        except HttpError as error:  # raised here, it would become the parser's own error
+            self._error = error
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the body."""
+        if self._exchange is None or self._exchange.answered:
+            return
+        if len(self._exchange.body) + len(body) > self._max_body:
+            self._error = HttpError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+            return
+        self._exchange.body += body
+
+    def on_message_complete(self) -> None:
+        """The request is complete."""
         self._complete = True
 
     # Called by `Deadlines`
 
     def next_deadline(self) -> float:
-        """When the head must be complete; after an answer, when the client must have read it."""
+        """When what is waited for must have come."""
         return self._timeout_at
 
     def handle_deadline(self, _now: float) -> None:
-        """It is not, or has not."""
+        """It has not."""
         self._timeout_at = inf
-        if self._answered:
+        idle = self._served and self._exchange is None and not self._received
+        if self._lingering or idle:
             self.transport.abort()
-            return
-        self._complete = True
-        self._refuse(self, HttpError(HTTPStatus.REQUEST_TIMEOUT, f"no request within {self._head_timeout:g} s"))
+        else:
+            self._refuse(HttpError(HTTPStatus.REQUEST_TIMEOUT, f"no whole request within {self._head_timeout:g} s"))
 
-    def _feed(self, data: bytes) -> bytes | None:
-        """Parse on; None while the head is incomplete, else what came after it in an upgrade request."""
+    def _take(self, data: bytes) -> None:
+        rest = self._feed(data)
+        exchange = self._exchange
+        if self._complete and exchange is not None and not exchange.answered:
+            self._timeout_at = inf
+            self._site.finish(exchange, rest)
+
+    def _feed(self, data: bytes) -> bytes:
+        """Parse on; returns what came after a complete upgrade request."""
+        if not self._received:
+            self._set_timeout(self._head_timeout)
+        self._received += len(data)
         rest = b""
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             rest = data[upgrade.args[0] :]
+            self._complete = True
         except httptools.HttpParserError:
             self._raise_error()
             raise HttpError(HTTPStatus.BAD_REQUEST, "malformed request") from None
         self._raise_error()
-        if not self._complete and self._received > MAX_HEAD:
+        if self._exchange is None and self._received > MAX_HEAD:
             raise HttpError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"request head over {MAX_HEAD} bytes")
-        return rest if self._complete else None
+        return rest
 
     def _raise_error(self) -> None:
-        """Raise what a call of httptools found: raised there, it would become the parser's own error."""
         if self._error is not None:
             raise self._error
 
-    def _finish(self) -> None:
-        self._timeout_at = inf
+    def _refuse(self, error: HttpError) -> None:
+        exchange = self._exchange
+        if exchange is not None and exchange.answered:
+            self.transport.abort()
+            return
+        if exchange is not None:
+            exchange.answered = True
+            exchange.aborted(False)  # noqa: FBT003 - a callback
+        self.closes = True
+        self.answer(self._site.refuse(exchange, error))
+
+    def _linger(self) -> None:
+        """Close our side, and all of it when the client has closed its own, or soon.
+
+        Closing at once, with a part of the request unread, would reset the connection, and the answer would be lost.
+        """
+        self._lingering = True
+        self.transport.write_eof()
+        self._set_timeout(LINGER_S)
+
+    def _reset(self) -> None:
+        """Be ready for the next request."""
+        self._served = self._exchange is not None
+        self._exchange = None
+        self._complete = False
+        self._target = b""
+        self._headers: list[tuple[str, str]] = []
+        self._head_bytes = 0
+        self._received = 0
+
+    def _set_timeout(self, seconds: float) -> None:
         self._deadlines.forget(self)
+        self._timeout_at = asyncio.get_running_loop().time() + seconds
+        self._deadlines.watch(self)
 
     def _request(self) -> HttpRequest:
         target = self._target.decode("latin-1")
@@ -226,15 +351,11 @@ class HttpFront(asyncio.Protocol):
             raise HttpError(HTTPStatus.BAD_REQUEST, f"over {MAX_QUERY_FIELDS} query fields") from None
         if len({name for name, _ in fields}) < len(fields):
             raise HttpError(HTTPStatus.BAD_REQUEST, "a query field is given twice")
-        self.is_upgrade = bool(self._parser.should_upgrade())
-        request = HttpRequest(
-            self._parser.get_method().decode("latin-1"),
-            target,
-            path,
-            dict(fields),
-            tuple(self._headers),
-            self.is_upgrade,
-        )
+        method = self._parser.get_method().decode("latin-1")
+        is_upgrade = bool(self._parser.should_upgrade())
+        request = HttpRequest(method, target, path, dict(fields), tuple(self._headers), is_upgrade)
         if request.count("host") != 1:
             raise HttpError(HTTPStatus.BAD_REQUEST, "exactly one Host header is needed")
+        if request.count("content-encoding"):
+            raise HttpError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "a compressed body is not accepted")
         return request

@@ -1,7 +1,8 @@
-"""The client port: accepts TCP, checks handshakes before the upgrade, turns the good ones into connections.
+"""The client port: accepts TCP, checks every request, makes connections and hands requests to them.
 
 The checks come in the order of the Engine.IO reference server, with its codes and texts, so that a stock client says
-the same about us. An application is mounted under a path; the gateway mounts one, tests mount others.
+the same about us (protocol reference 2.3). An application is mounted under a path; the gateway mounts one, tests and
+the conformance app mount others.
 """
 
 import asyncio
@@ -13,19 +14,24 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
 
+from protocol.engineio.payload import PayloadLimits
 from protocol.engineio.session import SessionSettings, Transport
 from services.gateway.connection import Application, EngineConnection, Host
+from services.gateway.cors import Cors
 from services.gateway.deadlines import Deadlines
-from services.gateway.http import HttpError, HttpFront, HttpRequest, response
+from services.gateway.http import Exchange, Headers, HttpConnection, HttpError, HttpRequest, refusal
 from services.gateway.limits import TokenBucket
+from services.gateway.polling import Polling
+from services.gateway.upgrade import Probe
 from services.gateway.websocket import HandshakeRefusedError, WebSocket, WebSocketLimits
-from shared.names.close_reasons import SERVER_STOPPING, CloseReason
+from shared.names.close_reasons import PROTOCOL_ERROR, SERVER_STOPPING, CloseReason
 
 NOTSENT_LOWAT_BYTES: Final = 16_384
 """Kept in the kernel unsent: more would hide megabytes of old prices below our own bounds."""
 
 BACKLOG: Final = 4_096
 STOP_S: Final = 3.0
+_TRANSPORTS: Final = frozenset(Transport)
 _IGNORED_QUERY_SECRETS: Final = frozenset({"token", "access_token", "jwt"})
 
 
@@ -38,12 +44,14 @@ class ServerSettings:
         max_connections: at once; 0: no limit.
         max_accepts: a second; 0: no limit.
         head_timeout: seconds for a request head.
+        cookie: name of a cookie that polling handshakes set, for balancers that route by it; none if empty.
     """
 
     allowed_origins: frozenset[str]
     max_connections: int
     max_accepts: float
     head_timeout: float
+    cookie: str = ""
 
 
 class _EngineError(HttpError):
@@ -98,13 +106,15 @@ class Server:
         self._on_ended = on_ended
         self._deadlines = Deadlines(loop)
         self._mounts = [
-            (path, mount, Host(loop, self._deadlines, mount.session_settings, self._ended))
+            (path, mount, Host(loop, self._deadlines, mount.session_settings, self._ended, self._gone))
             for path, mount in mounts.items()
         ]
         self._accepts = TokenBucket(settings.max_accepts, loop.time())
         self._listener: asyncio.Server | None = None
         self._stopping = False
+        self._cors = Cors(settings.allowed_origins)
         self._sockets: set[WebSocket] = set()
+        self._by_sid: dict[str, tuple[EngineConnection, Mount]] = {}
         self.connections: set[EngineConnection] = set()
         self.accepted = 0
 
@@ -114,7 +124,7 @@ class Server:
         Raises:
             OSError: the address is taken.
         """
-        self._listener = await self._loop.create_server(self._front, host, port, backlog=BACKLOG)
+        self._listener = await self._loop.create_server(self._connect, host, port, backlog=BACKLOG)
         return int(self._listener.sockets[0].getsockname()[1])
 
     async def stop(self) -> None:
@@ -125,63 +135,106 @@ class Server:
         for connection in list(self.connections):
             connection.end(SERVER_STOPPING)
         deadline = self._loop.time() + STOP_S
-        while self._sockets and self._loop.time() < deadline:  # noqa: ASYNC110 - once in a process's life
+        while (self._sockets or self._by_sid) and self._loop.time() < deadline:  # noqa: ASYNC110 - once in a life
             await asyncio.sleep(0.02)
         for carrier in list(self._sockets):
             carrier.abort()
         self._deadlines.stop()
 
-    def _front(self) -> HttpFront:
-        return HttpFront(self._serve, self._deadlines, self._settings.head_timeout, self._refuse)
+    # `Site`: what each HTTP request goes through
 
-    def _serve(self, front: HttpFront, request: HttpRequest, rest: bytes) -> None:
-        found = next((mounted for mounted in self._mounts if request.path.startswith(mounted[0])), None)
-        if found is None:
-            raise HttpError(HTTPStatus.NOT_FOUND, f"connect a Socket.IO client to {self._mounts[0][0]}")
-        _, mount, host = found
-        self._check(request)
-        self._admit()
-        carrier = WebSocket(mount.websocket_limits, front.transport, self._loop.time(), self._sockets)
-        try:
-            carrier.accept(request.target, request.headers)
-        except HandshakeRefusedError as refused:
-            self._on_refused("bad_websocket_handshake")
-            front.answer(refused.response)
+    def begin(self, exchange: Exchange) -> None:
+        """A request head is here: place it, or refuse it before its body comes."""
+        request = exchange.request
+        mount, _ = self._mounted(request)
+        if request.method == "OPTIONS" and self._cors.is_on:
             return
-        _tune(front.transport)
-        front.transport.set_protocol(carrier)
-        connection = EngineConnection(host, carrier, secrets.token_urlsafe(15), Transport.WEBSOCKET)
-        self.connections.add(connection)
-        self.accepted += 1
-        carrier.serve(connection)
-        connection.open(mount.make(connection))
-        if rest:
-            carrier.data_received(rest)
+        connection = self._check(request, mount)
+        if connection is not None and request.method == "POST":
+            if request.header("content-type") == "application/octet-stream":
+                connection.end(PROTOCOL_ERROR)
+                raise _EngineError(3, "Bad request")
+            assert isinstance(connection.carrier, Polling)
+            connection.carrier.begin_post(exchange)
 
-    def _check(self, request: HttpRequest) -> None:
-        """The reference server's checks, in its order (protocol reference 2.3)."""
+    def finish(self, exchange: Exchange, rest: bytes) -> None:
+        """A request is complete: serve it."""
+        request = exchange.request
+        mount, host = self._mounted(request)
+        if request.method == "OPTIONS" and self._cors.is_on:
+            headers = self._cors.preflight(request.header("origin"), request.header("access-control-request-headers"))
+            exchange.answer(HTTPStatus.NO_CONTENT, b"", "", headers)
+            return
+        connection = self._check(request, mount)
+        if request.is_upgrade:
+            self._open_websocket(exchange, mount, host, connection, rest)
+        elif connection is None:
+            self._open_polling(exchange, mount, host)
+        else:
+            assert isinstance(connection.carrier, Polling)
+            if request.method == "POST":
+                connection.carrier.finish_post(exchange)
+            else:
+                connection.carrier.park(exchange)
+
+    def refuse(self, exchange: Exchange | None, error: HttpError) -> bytes:
+        """The answer to a request that is not served."""
+        self._on_refused(error.text if isinstance(error, _EngineError) else error.status.phrase)
+        request = exchange.request if exchange is not None else None
+        headers = [*error.headers, *(self._cors.headers(request.header("origin")) if request is not None else ())]
+        if not isinstance(error, _EngineError):
+            return refusal(error.status, error.text.encode(), "text/plain; charset=utf-8", headers)
+        if request is not None and request.is_upgrade:  # as the reference server: the bare text
+            return refusal(error.status, error.text.encode(), "text/html", headers)
+        body = json.dumps({"code": error.code, "message": error.text}, separators=(",", ":")).encode()
+        return refusal(error.status, body, "application/json", headers)
+
+    def _mounted(self, request: HttpRequest) -> tuple[Mount, Host]:
+        for path, mount, host in self._mounts:
+            if request.path.startswith(path):
+                return mount, host
+        raise HttpError(HTTPStatus.NOT_FOUND, f"connect a Socket.IO client to {self._mounts[0][0]}")
+
+    def _check(self, request: HttpRequest, mount: Mount) -> EngineConnection | None:
+        """Find whose request this is; None where it opens a connection."""
         query = request.query
-        if query.get("transport") != Transport.WEBSOCKET:
+        transport = query.get("transport")
+        if transport not in _TRANSPORTS:
             raise _EngineError(0, "Transport unknown")
-        origin = request.header("origin")
         if request.count("origin") > 1:  # what else the reference refuses here, httptools has refused
             raise _EngineError(3, "Bad request")
-        if "sid" in query:
-            raise _EngineError(1, "Session ID unknown")
+        sid = query.get("sid")
+        if sid is not None:
+            return self._check_known(request, mount, sid, transport)
         if request.method != "GET":
             raise _EngineError(2, "Bad handshake method")
-        if not request.is_upgrade or request.count("content-length") or request.count("transfer-encoding"):
+        framed = request.count("content-length") or request.count("transfer-encoding")
+        if request.is_upgrade != (transport == Transport.WEBSOCKET) or (request.is_upgrade and framed):
             raise _EngineError(3, "Bad request")
-        if not self._origin_allowed(origin):
+        if not self._cors.allows(request.header("origin")):
             raise _EngineError(4, "Origin not allowed", HTTPStatus.FORBIDDEN)
         if _IGNORED_QUERY_SECRETS & query.keys():
             raise _EngineError(4, "A token belongs into auth, never into the URL")
         if query.get("EIO") != "4":
             raise _EngineError(5, "Unsupported protocol version")
+        return None
 
-    def _origin_allowed(self, origin: str | None) -> bool:
-        allowed = self._settings.allowed_origins
-        return origin is None or "*" in allowed or origin in allowed
+    def _check_known(self, request: HttpRequest, mount: Mount, sid: str, transport: str) -> EngineConnection:
+        connection, served_by = self._by_sid.get(sid, (None, None))
+        if connection is None or served_by is not mount or self._is_over(connection):
+            raise _EngineError(1, "Session ID unknown")
+        if not request.is_upgrade and (transport != Transport.POLLING or not isinstance(connection.carrier, Polling)):
+            raise _EngineError(3, "Bad request")
+        if request.query.get("EIO") != "4" or (request.is_upgrade and transport != Transport.WEBSOCKET):
+            raise _EngineError(3, "Bad request")
+        if request.method not in ("GET", "POST"):
+            raise _EngineError(2, "Bad handshake method")
+        return connection
+
+    def _is_over(self, connection: EngineConnection) -> bool:
+        """Whether nobody can be reached there; one that still has its goodbye to say can."""
+        carrier = connection.carrier
+        return connection.is_expired and not (isinstance(carrier, Polling) and carrier.is_closing)
 
     def _admit(self) -> None:
         """Overload is told by 503: stock clients come back to that with back-off."""
@@ -193,19 +246,73 @@ class Server:
             reason = "stopping" if self._stopping else "full" if full else "too many new clients"
             raise HttpError(HTTPStatus.SERVICE_UNAVAILABLE, reason, [("Retry-After", "1")])
 
-    def _refuse(self, front: HttpFront, error: HttpError) -> None:
-        self._on_refused(error.text if isinstance(error, _EngineError) else error.status.phrase)
-        if isinstance(error, _EngineError) and front.is_upgrade:  # as the reference server: the bare text
-            front.answer(response(error.status, error.text.encode(), "text/html", error.headers))
-        elif isinstance(error, _EngineError):
-            body = json.dumps({"code": error.code, "message": error.text}, separators=(",", ":")).encode()
-            front.answer(response(error.status, body, "application/json", error.headers))
+    # New connections
+
+    def _open_polling(self, exchange: Exchange, mount: Mount, host: Host) -> None:
+        self._admit()
+        sid = secrets.token_urlsafe(15)
+        cookie = self._settings.cookie
+        first = [("Set-Cookie", f"{cookie}={sid}; Path=/; HttpOnly; SameSite=Lax")] if cookie else []
+        limits = PayloadLimits(max_bytes=mount.session_settings.max_payload)
+        carrier = Polling(limits, self._cors_headers, first, self._loop.time)
+        carrier.park(exchange)
+        self._open(host, mount, carrier, sid, Transport.POLLING)
+
+    def _open_websocket(
+        self, exchange: Exchange, mount: Mount, host: Host, polling: EngineConnection | None, rest: bytes
+    ) -> None:
+        request = exchange.request
+        if polling is None:
+            self._admit()
+        carrier = WebSocket(
+            mount.websocket_limits,
+            exchange.transport,
+            self._loop.time(),
+            self._sockets,
+            text_only=request.query.get("b64") == "1",
+        )
+        try:
+            carrier.accept(request.target, request.headers, self._cors_headers(exchange))
+        except HandshakeRefusedError as refused:
+            self._on_refused("bad_websocket_handshake")
+            exchange.answer_whole(refused.response)
+            return
+        exchange.hand_over()
+        _tune(exchange.transport)
+        exchange.transport.set_protocol(carrier)
+        if polling is None:
+            self._open(host, mount, carrier, secrets.token_urlsafe(15), Transport.WEBSOCKET)
         else:
-            front.answer(response(error.status, error.text.encode(), headers=error.headers))
+            probe = Probe(polling, carrier)
+            carrier.serve(probe)
+            if polling.can_probe:
+                polling.open_probe(probe)
+            else:  # accepted and closed: an HTTP error here fails stock clients (protocol reference 2.7)
+                probe.reject()
+        if rest:
+            carrier.data_received(rest)
+
+    def _open(self, host: Host, mount: Mount, carrier: WebSocket | Polling, sid: str, transport: Transport) -> None:
+        connection = EngineConnection(host, carrier, sid, transport)
+        self._by_sid[sid] = connection, mount
+        self.connections.add(connection)
+        self.accepted += 1
+        carrier.serve(connection)
+        connection.open(mount.make(connection))
+
+    def _cors_headers(self, exchange: Exchange) -> Headers:
+        return self._cors.headers(exchange.request.header("origin"))
 
     def _ended(self, connection: EngineConnection, reason: CloseReason) -> None:
         self.connections.discard(connection)
         self._on_ended(reason)
+
+    def _gone(self, connection: EngineConnection) -> None:
+        self._by_sid.pop(connection.sid, None)
+
+    def _connect(self) -> HttpConnection:
+        largest = max(mount.session_settings.max_payload for _, mount, _ in self._mounts)
+        return HttpConnection(self, self._deadlines, self._settings.head_timeout, largest)
 
 
 def _tune(transport: asyncio.Transport) -> None:

@@ -7,19 +7,21 @@ not drain (RFC 6455).
 
 import asyncio
 import logging
+from binascii import b2a_base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import Final
+from typing import Final, Protocol
 
 from websockets.datastructures import Headers
 from websockets.exceptions import PayloadTooBig
+from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
-from services.gateway.connection import EngineConnection
+from services.gateway.frames import unframe
 from services.gateway.limits import TokenBucket
 from shared.names import close_reasons
 from shared.names.close_reasons import CloseReason
@@ -31,6 +33,15 @@ MAX_FRAGMENTS: Final = 64
 MESSAGE_TIMEOUT_S: Final = 10.0
 CLOSE_TIMEOUT_S: Final = 5.0
 HTTP_SWITCHING: Final = 101
+
+_DEFLATE: Final = ServerPerMessageDeflateFactory(
+    server_no_context_takeover=True,
+    client_no_context_takeover=True,
+    server_max_window_bits=12,
+    client_max_window_bits=12,
+    compress_settings={"memLevel": 4, "level": 3},
+)
+"""No context is kept between messages, so a client that negotiates it costs no memory while it is idle."""
 
 _quiet = logging.getLogger("services.gateway.websockets")
 _quiet.setLevel(logging.WARNING)  # the core would print payloads, tokens among them, at lower levels
@@ -45,12 +56,37 @@ class WebSocketLimits:
         frame_rate: frames a second, of any kind.
         frame_burst: frames at once.
         write_timeout: seconds without one byte drained.
+        deflate: whether permessage-deflate (RFC 7692) is offered.
     """
 
     max_message: int
     frame_rate: float
     frame_burst: float
     write_timeout: float
+    deflate: bool = False
+
+
+class FrameSink(Protocol):
+    """Whom a WebSocket serves: an `EngineConnection`, or a `Probe` on its way to one."""
+
+    @property
+    def now(self) -> float:
+        """The event loop's clock."""
+
+    def receive_frame(self, frame: str | bytes) -> None:
+        """Take one message."""
+
+    def end(self, reason: CloseReason) -> None:
+        """The WebSocket cannot go on; it expects `WebSocket.close`."""
+
+    def carrier_lost(self, reason: CloseReason) -> None:
+        """It is gone."""
+
+    def drained(self) -> None:
+        """It takes more again."""
+
+    def rearm(self) -> None:
+        """Its next deadline may have come nearer."""
 
 
 class HandshakeRefusedError(Exception):
@@ -69,6 +105,7 @@ class WebSocket(asyncio.Protocol):
         transport: of the TCP connection.
         now: the event loop's clock.
         sockets: the server's open sockets; this one is among them until its TCP connection is gone.
+        text_only: whether the client takes binary as base64 in text frames (`b64=1`).
     """
 
     __slots__ = (
@@ -84,17 +121,32 @@ class WebSocket(asyncio.Protocol):
         "_message_at",
         "_message_is_text",
         "_open",
+        "_rewrites",
+        "_text_only",
         "_transport",
         "_write_at",
     )
 
     def __init__(
-        self, limits: WebSocketLimits, transport: asyncio.Transport, now: float, sockets: set["WebSocket"]
+        self,
+        limits: WebSocketLimits,
+        transport: asyncio.Transport,
+        now: float,
+        sockets: set["WebSocket"],
+        *,
+        text_only: bool = False,
     ) -> None:
         self._limits = limits
         self._transport = transport
-        self._core = ServerProtocol(state=State.OPEN, max_size=limits.max_message, logger=_quiet)
-        self._connection: EngineConnection | None = None
+        self._core = ServerProtocol(
+            state=State.OPEN,
+            max_size=limits.max_message,
+            extensions=[_DEFLATE] if limits.deflate else None,
+            logger=_quiet,
+        )
+        self._text_only = text_only
+        self._rewrites = text_only
+        self._connection: FrameSink | None = None
         self._open = sockets
         self._frames = TokenBucket(limits.frame_burst, now)
         self._fragments: list[bytes] | None = None
@@ -104,8 +156,8 @@ class WebSocket(asyncio.Protocol):
         self._drained_bytes = 0
         self._message_at = self._write_at = self._close_at = inf
 
-    def accept(self, target: str, headers: Sequence[tuple[str, str]]) -> None:
-        """Answer 101 to a handshake.
+    def accept(self, target: str, headers: Sequence[tuple[str, str]], answered: Sequence[tuple[str, str]] = ()) -> None:
+        """Answer 101 to a handshake, with the headers `answered` beside those of RFC 6455.
 
         Raises:
             HandshakeRefusedError: the request is no valid handshake.
@@ -113,9 +165,12 @@ class WebSocket(asyncio.Protocol):
         response = self._core.accept(Request(target, Headers(headers)))
         if response.status_code != HTTP_SWITCHING:
             raise HandshakeRefusedError(response.status_code, bytes(response.serialize()))
-        self.write(bytes(response.serialize()))
+        for name, value in answered:
+            response.headers[name] = value
+        self._rewrites = self._text_only or bool(self._core.extensions)
+        self._hand(bytes(response.serialize()))
 
-    def serve(self, connection: EngineConnection) -> None:
+    def serve(self, connection: FrameSink) -> None:
         """Hand frames to this connection from now on."""
         self._connection = connection
         self._open.add(self)
@@ -161,7 +216,7 @@ class WebSocket(asyncio.Protocol):
         """It has drained."""
         self._write_at = inf
         if self._late_pong:
-            self.write(self._late_pong)
+            self._hand(self._late_pong)
             self._late_pong = b""
         if self._connection is not None:
             self._connection.drained()
@@ -174,9 +229,25 @@ class WebSocket(asyncio.Protocol):
         return self._write_at == inf
 
     def write(self, frames: bytes) -> None:
-        """Send finished frames."""
-        self._handed_bytes += len(frames)
-        self._transport.write(frames)
+        """Send finished frames; written anew for a client that agreed on another form than everybody's."""
+        if not self._rewrites:
+            self._hand(frames)
+            return
+        for data in unframe(frames):
+            if isinstance(data, str):
+                self._core.send_text(data.encode())
+            elif self._text_only:
+                self._core.send_text(b"b" + b2a_base64(data, newline=False))
+            else:
+                self._core.send_binary(data)
+        self._hand(b"".join(self._core.data_to_send()))
+
+    def release(self) -> None:
+        """Nothing is parked here."""
+
+    def take_waiting(self) -> bytes:
+        """Nothing waits here."""
+        return b""
 
     def close(self, reason: CloseReason) -> None:
         """Send a close frame and wait a little for the client to go; abort a client that does not read."""
@@ -279,7 +350,11 @@ class WebSocket(asyncio.Protocol):
             if not data:
                 self._transport.close()  # writes what is buffered first
             elif self._close_at == inf:
-                self.write(data)
+                self._hand(data)
+
+    def _hand(self, data: bytes) -> None:
+        self._handed_bytes += len(data)
+        self._transport.write(data)
 
     def _drained(self) -> int:
         return self._handed_bytes - self._transport.get_write_buffer_size()

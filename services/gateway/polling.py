@@ -1,0 +1,245 @@
+"""The long-polling carrier: packets wait here for the client's next GET, and come in the bodies of its POSTs.
+
+The same frames that go to WebSockets come in at `write`; they are taken apart only when a GET takes them, so that after
+an upgrade what still waits can go out on the WebSocket as it is (protocol reference 2.4, 2.7).
+"""
+
+import gzip
+import zlib
+from binascii import b2a_base64
+from collections.abc import Callable
+from http import HTTPStatus
+from math import inf
+from typing import Final
+
+from protocol.engineio.payload import PayloadLimits, decode_payload, join_frames
+from protocol.errors import PeerError
+from services.gateway.connection import EngineConnection
+from services.gateway.frames import unframe
+from services.gateway.http import Exchange, Headers
+from shared.names import close_reasons
+from shared.names.close_reasons import CloseReason
+
+COMPRESS_FROM: Final = 1_024
+"""Bytes of an answer from which it is compressed, if the client takes that."""
+
+HIGH_WATER: Final = 65_536
+"""Bytes that wait for a GET above which the client is behind, as a WebSocket's is with a full socket."""
+
+CLOSE_WAIT_S: Final = 30.0
+"""A goodbye waits so long for a GET to travel in."""
+
+TEXT: Final = "text/plain; charset=UTF-8"
+_CLOSE: Final = b"1"
+_NOOP: Final = b"6"
+
+
+class Polling:
+    """One client's polls.
+
+    Args:
+        limits: of one POST.
+        headers: what every answer to a request carries: CORS.
+        first: what the first answer carries beside that: the cookie.
+        now: the event loop's clock.
+    """
+
+    __slots__ = (
+        "_close_at",
+        "_closing",
+        "_connection",
+        "_extra",
+        "_get",
+        "_headers",
+        "_limits",
+        "_now",
+        "_post",
+        "_waiting",
+        "_waiting_bytes",
+    )
+
+    def __init__(
+        self,
+        limits: PayloadLimits,
+        headers: Callable[[Exchange], Headers],
+        first: Headers,
+        now: Callable[[], float],
+    ) -> None:
+        self._limits = limits
+        self._headers = headers
+        self._extra = first
+        self._now = now
+        self._connection: EngineConnection | None = None
+        self._get: Exchange | None = None
+        self._post: Exchange | None = None
+        self._waiting: list[bytes] = []
+        self._waiting_bytes = 0
+        self._closing = False
+        self._close_at = inf
+
+    def serve(self, connection: EngineConnection) -> None:
+        """Hand packets to this connection."""
+        self._connection = connection
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether only a goodbye is left to be said."""
+        return self._closing
+
+    # Requests
+
+    def park(self, exchange: Exchange) -> None:
+        """A GET: answer it with what waits, or keep it until something does."""
+        if self._get is not None:  # two at once: neither the client nor we know which one to answer
+            refuse(exchange, self._headers(exchange))
+            self._end(close_reasons.PROTOCOL_ERROR)
+            return
+        self._get = exchange
+        exchange.aborted = self._get_aborted
+        if self._closing:
+            self._answer_get([_CLOSE])
+            self._lose(close_reasons.PEER_GONE)
+        elif self._connection is not None and self._connection.ends_polls:
+            self.release()
+        elif self._waiting:
+            self._answer_waiting()
+
+    def begin_post(self, exchange: Exchange) -> None:
+        """The head of a POST is here; its body may take a while."""
+        if self._post is not None or self._closing:
+            refuse(exchange, self._headers(exchange))
+            self._end(close_reasons.PROTOCOL_ERROR)
+            return
+        self._post = exchange
+        exchange.aborted = self._post_aborted
+
+    def finish_post(self, exchange: Exchange) -> None:
+        """The body is here: take its packets, in order, as far as they are good."""
+        self._post = None
+        connection = self._connection
+        if connection is None:
+            refuse(exchange, self._headers(exchange))
+            return
+        try:
+            for packet in decode_payload(exchange.body, self._limits):
+                connection.receive_packet(packet)
+        except PeerError as error:
+            connection.fail(error)
+            refuse(exchange, self._headers(exchange))
+            return
+        exchange.answer(HTTPStatus.OK, b"ok", "text/html", self._headers(exchange))
+
+    def release(self) -> None:
+        """An upgrade is under way: end the parked GET with nothing, so that the client stops polling."""
+        if self._get is not None:
+            self._answer_get([_NOOP])
+
+    def take_waiting(self) -> bytes:
+        """The upgrade is done: give up what waits, and everything else."""
+        self.release()
+        waiting, self._waiting = b"".join(self._waiting), []
+        self._waiting_bytes = 0
+        self._connection = None
+        return waiting
+
+    # `Carrier`
+
+    @property
+    def writable(self) -> bool:
+        """Whether what waits is within bounds."""
+        return self._waiting_bytes < HIGH_WATER
+
+    def write(self, frames: bytes) -> None:
+        """Have frames sent with the parked GET, or with the next one."""
+        self._waiting.append(frames)
+        self._waiting_bytes += len(frames)
+        if self._get is not None and not (self._connection is not None and self._connection.ends_polls):
+            self._answer_waiting()
+
+    def close(self, reason: CloseReason) -> None:
+        """Say goodbye in the parked GET, or in the next one if it comes soon."""
+        if self._closing:
+            return
+        self._closing = True
+        if reason is close_reasons.PEER_GONE or reason.abrupt:
+            if self._get is not None:
+                self._answer_get([_CLOSE])
+            self._lose(reason)
+        elif self._get is not None:
+            self._answer_get([_NOOP if reason is close_reasons.CLIENT_LEFT else _CLOSE])
+            self._lose(reason)
+        elif reason is close_reasons.CLIENT_LEFT:
+            self._lose(reason)
+        else:
+            self._close_at = self._now() + CLOSE_WAIT_S
+
+    def next_deadline(self) -> float:
+        """When to give up on a goodbye."""
+        return self._close_at
+
+    def handle_deadline(self, now: float) -> None:
+        """Nobody came for it."""
+        if now >= self._close_at:
+            self._lose(close_reasons.PEER_GONE)
+
+    def abort(self) -> None:
+        """Leave at once."""
+        if self._get is not None:
+            self._answer_get([_CLOSE])
+        self._lose(close_reasons.SERVER_STOPPING)
+
+    def _answer_waiting(self) -> None:
+        packets = [_as_text(data) for frames in self._waiting for data in unframe(frames)]
+        was_full = not self.writable
+        self._waiting, self._waiting_bytes = [], 0
+        self._answer_get(packets)
+        if was_full and self._connection is not None:
+            self._connection.drained()
+
+    def _answer_get(self, packets: list[bytes]) -> None:
+        exchange, self._get = self._get, None
+        assert exchange is not None
+        body, encoding = _compressed(join_frames(packets), exchange.request.header("accept-encoding") or "")
+        headers = [("cache-control", "no-store"), *encoding, *self._headers(exchange), *self._extra]
+        self._extra = ()
+        exchange.answer(HTTPStatus.OK, body, TEXT, headers)
+
+    def _get_aborted(self, lost: bool) -> None:  # noqa: FBT001 - `Exchange.aborted`
+        self._get = None
+        if lost:
+            self._end(close_reasons.PEER_GONE)
+
+    def _post_aborted(self, lost: bool) -> None:  # noqa: FBT001 - `Exchange.aborted`
+        self._post = None
+        if lost:
+            self._end(close_reasons.PEER_GONE)
+
+    def _end(self, reason: CloseReason) -> None:
+        if self._connection is not None:
+            self._connection.end(reason)
+
+    def _lose(self, reason: CloseReason) -> None:
+        self._close_at = inf
+        self._waiting, self._waiting_bytes = [], 0
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.carrier_lost(reason)
+
+
+def refuse(exchange: Exchange, headers: Headers) -> None:
+    """What the reference server says to a request that it cannot place: 400, code 3."""
+    exchange.answer(HTTPStatus.BAD_REQUEST, b'{"code":3,"message":"Bad request"}', "application/json", headers)
+
+
+def _as_text(data: str | bytes) -> bytes:
+    return data.encode() if isinstance(data, str) else b"b" + b2a_base64(data, newline=False)
+
+
+def _compressed(body: bytes, accepted: str) -> tuple[bytes, list[tuple[str, str]]]:
+    if len(body) < COMPRESS_FROM:
+        return body, []
+    if "gzip" in accepted:
+        return gzip.compress(body, compresslevel=1), [("Content-Encoding", "gzip")]
+    if "deflate" in accepted:
+        return zlib.compress(body, level=1), [("Content-Encoding", "deflate")]
+    return body, []
