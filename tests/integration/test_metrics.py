@@ -2,11 +2,8 @@
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from services.launcher.embedded_valkey import EmbeddedValkey
 from shared.bus.redis_bus import RedisBus
@@ -16,9 +13,10 @@ from shared.clock import SystemClock
 from shared.messages import ClusterMetrics, ServiceReport, decode_cluster_metrics, encode_json
 from shared.names import metrics, redis_keys
 from shared.tasks import TaskGroup
-from tests.support.service_process import Service, Services, eventually
+from tests.support.cluster import Cluster, Service
+from tests.support.waiting import eventually
 
-METRICS = "services.metrics"
+METRICS = "metrics"
 UP = metrics.SERVICES_UP.name
 CONNECTIONS = metrics.CLUSTER_CONNECTIONS.name
 
@@ -82,7 +80,7 @@ async def test_what_services_report_is_shown_for_the_whole_cluster(bus: RedisBus
 
 async def test_it_counts_itself_and_the_notifier_s_progress(bus: RedisBus, cluster: Cluster) -> None:
     made = cluster.launch(METRICS)
-    cluster.launch("services.trade_notifier")
+    cluster.launch("trade-notifier")
     await bus.append(redis_keys.FEED_TRADES, [{"symbol": "BTC", "price": "1", "amount": "1"}, {"no": "trade"}], 100)
     await shows(made, UP + '{service="metrics"}', 1)
     await shows(made, UP + '{service="trade-notifier"}', 1)
@@ -110,9 +108,7 @@ async def test_the_admin_room_s_message_is_published_each_interval(bus: RedisBus
     assert told[2].uptime >= told[0].uptime > 59  # the two processes read their clocks apart
 
 
-async def test_a_silent_instance_no_longer_counts_and_a_dead_one_is_forgotten(
-    bus: RedisBus, cluster: Cluster
-) -> None:
+async def test_a_silent_instance_no_longer_counts_and_a_dead_one_is_forgotten(bus: RedisBus, cluster: Cluster) -> None:
     made = await cluster.start(METRICS)
     await report(bus, "silent", age_ms=30_000)
     await report(bus, "dead", age_ms=61_000)
