@@ -1,11 +1,14 @@
-"""Fixtures that every suite may use: a real Valkey server, and a bus on an empty database of it."""
+"""Fixtures that every suite may use: a real Valkey server, a bus on an empty database of it, and services on it."""
 
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
 from services.launcher.embedded_valkey import EmbeddedValkey
 from shared.bus.redis_bus import RedisBus
+from tests.support.cluster import Cluster, Service
+from tests.support.redis_cli import redis_cli
 
 
 @pytest.fixture(scope="session")
@@ -30,3 +33,24 @@ async def bus(redis_url: str) -> AsyncIterator[RedisBus]:
     made = RedisBus(redis_url, "test")
     yield made
     await made.close()
+
+
+@pytest.fixture
+def cluster(redis_url: str, tmp_path: Path) -> Iterator[Cluster]:
+    """A place for one test's services on the emptied server; a module may put its own in the place of this one."""
+    with Cluster(redis_url, tmp_path) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def module_cluster(valkey: EmbeddedValkey, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A place for services that a whole module uses, on an emptied server."""
+    redis_cli(valkey.url, "FLUSHALL")
+    with Cluster(valkey.url, tmp_path_factory.mktemp("logs")) as made:
+        yield made
+
+
+@pytest.fixture
+def gateway(cluster: Cluster) -> Service:
+    """Where a module's `cluster` starts one first: its gateway."""
+    return cluster.services[0]

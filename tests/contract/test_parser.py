@@ -15,9 +15,9 @@ from protocol.errors import MisuseCode, PeerError, UsageError, ViolationCode
 from protocol.socketio.json_parser import JsonParser
 from protocol.socketio.msgpack_parser import MsgpackParser
 from protocol.socketio.packets import RESERVED_EVENTS, Ack, Connect, ConnectError, Disconnect, Event, Packet, Value
-from protocol.socketio.parser import Limits, MessageData, Parser, Pending
+from protocol.socketio.parser import Limits, MessageData, Parser
 from tests.fuzz import strategies
-from tests.fuzz.strategies import decode_all
+from tests.support.decoding import decode_all, decode_until_refused
 
 LIMITS = Limits()
 JSON = JsonParser(LIMITS)
@@ -434,24 +434,9 @@ def test_any_packet_comes_back_as_it_was_sent(parser: Parser, packet: Packet) ->
     assert decode_all(parser, parser.encode(packet)) == packet
 
 
-def decode_stream(parser: Parser, messages: list[MessageData]) -> list[Packet]:
-    """Feed messages until one is refused; anything but a packet or a `PeerError` fails the test."""
-    packets: list[Packet] = []
-    pending: Pending | None = None
-    for message in messages:
-        try:
-            decoded = parser.decode(message, pending)
-        except PeerError:
-            break
-        pending = decoded if isinstance(decoded, Pending) else None
-        if not isinstance(decoded, Pending):
-            packets.append(decoded)
-    return packets
-
-
 def assert_accepted_can_be_sent_by_both(messages: list[MessageData]) -> None:
     for parser in PARSERS:
-        for packet in decode_stream(parser, messages):
+        for packet in decode_until_refused(parser, messages):
             for other in PARSERS:
                 assert decode_all(other, other.encode(packet)) == packet
 

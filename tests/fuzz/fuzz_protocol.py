@@ -27,8 +27,8 @@ from protocol.errors import PeerError
 from protocol.socketio.connection import Connection, ConnectionSettings, ConnectRequested, EventReceived
 from protocol.socketio.json_parser import JsonParser
 from protocol.socketio.msgpack_parser import MsgpackParser
-from protocol.socketio.packets import Packet
-from protocol.socketio.parser import Limits, MessageData, Parser, Parsers, Pending
+from protocol.socketio.parser import Limits, MessageData, Parser, Parsers
+from tests.support.decoding import decode_until_refused
 
 PARSERS = Parsers(JsonParser(Limits()), MsgpackParser(Limits()))
 SETTINGS = ConnectionSettings(parsers=PARSERS, max_pending_acks=8, max_unanswered=8)
@@ -208,26 +208,11 @@ def cut(data: bytes) -> list[MessageData]:
     return messages
 
 
-def feed(parser: Parser, messages: list[MessageData]) -> list[Packet]:
-    """Decode messages until one is refused."""
-    packets: list[Packet] = []
-    pending: Pending | None = None
-    for message in messages:
-        try:
-            decoded = parser.decode(message, pending)
-        except PeerError:
-            break
-        pending = decoded if isinstance(decoded, Pending) else None
-        if not isinstance(decoded, Pending):
-            packets.append(decoded)
-    return packets
-
-
 def check_accepted(parser: Parser, messages: list[MessageData]) -> None:
     """Check that what a parser accepts comes back the same through both."""
-    for packet in feed(parser, messages):
+    for packet in decode_until_refused(parser, messages):
         for other in PARSERS:
-            if feed(other, list(other.encode(packet))) != [packet]:
+            if decode_until_refused(other, other.encode(packet)) != [packet]:
                 raise Finding(f"{other.name} does not bring back {packet!r}")
 
 

@@ -17,7 +17,6 @@ from protocol.socketio.packets import (
     Packet,
     Value,
 )
-from protocol.socketio.parser import MessageData, Parser, Pending
 
 Raw: TypeAlias = "bool | int | float | str | bytes | list[Raw] | dict[str, Raw] | None"
 
@@ -121,17 +120,6 @@ def mutated_text(draw: st.DrawFn, source: st.SearchStrategy[str]) -> str:
         at = draw(st.integers(0, len(data)))
         data[at : at + draw(st.integers(0, 2))] = draw(st.text(alphabet='{}[]",:-0159/e.\\u\ud800', max_size=2))
     return "".join(data)
-
-
-def decode_all(parser: Parser, messages: tuple[MessageData, ...]) -> Packet:
-    """Feed a whole packet to a parser and return it; the packet must be complete with the last message."""
-    decoded: Packet | Pending | None = None
-    for message in messages:
-        assert decoded is None or isinstance(decoded, Pending)
-        decoded = parser.decode(message, decoded)
-    assert decoded is not None
-    assert not isinstance(decoded, Pending)
-    return decoded
 
 
 def normal(value: Value) -> Value:

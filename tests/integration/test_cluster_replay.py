@@ -9,24 +9,22 @@ import csv
 import gzip
 import json
 from collections.abc import AsyncIterator, Mapping
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import pytest
 
-from services.launcher.embedded_valkey import EmbeddedValkey
 from services.launcher.leash import leashed, python_module
 from shared.bus.redis_bus import RedisBus
 from shared.names import redis_keys
-from tests.support.cluster import ROOT, Cluster, Service
-from tests.support.redis_cli import redis_cli
+from tests.support.cluster import Cluster, Service
+from tests.support.recording import RECORDED, needs_recording
+from tests.support.source_tree import ROOT
 from tests.support.stock_clients import start_node
 from tests.support.tally import Tally
 from tests.support.waiting import eventually
 
-pytestmark = [pytest.mark.slow, pytest.mark.interop]
+pytestmark = [pytest.mark.slow, pytest.mark.interop, needs_recording]
 
-RECORDING: Final = ROOT.parent / "shared" / "data" / "binance-20240809" / "trades.csv.gz"
 SPEED: Final = "50"
 CLIENTS_PER_HOST: Final = 20
 PARSERS: Final = ("json", "msgpack")
@@ -76,10 +74,8 @@ class Expected(NamedTuple):
 
 @pytest.fixture(scope="module")
 def expected() -> Expected:
-    if not RECORDING.exists():
-        pytest.skip(f"the recording {RECORDING.name} is not beside the project")
     tallies: dict[str, Tally] = {}
-    with gzip.open(RECORDING, "rt") as file:
+    with gzip.open(RECORDED, "rt") as file:
         for row in csv.DictReader(file):
             tally = tallies.setdefault(row["symbol"], Tally())
             tally.take_trade(int(row["trade_id"]))
@@ -105,26 +101,24 @@ async def hosts() -> AsyncIterator[list[Host]]:
 
 @pytest.mark.parametrize("kills", [False, True], ids=["nothing fails", "the owning notifier is killed midway"])
 async def test_every_client_gets_every_trade_once_in_order_and_the_last_price(
-    valkey: EmbeddedValkey, tmp_path: Path, expected: Expected, hosts: list[Host], *, kills: bool
+    cluster: Cluster, redis_url: str, bus: RedisBus, expected: Expected, hosts: list[Host], *, kills: bool
 ) -> None:
-    redis_cli(valkey.url, "FLUSHALL")
-    with Cluster(valkey.url, tmp_path) as cluster:
-        await cluster.astart("gateway", "gateway", "price-ingest", "trade-notifier", "trade-notifier")
-        gateways, notifiers = cluster.services[:2], cluster.services[3:]
-        wanted = clients(gateways, sorted(expected.tallies))
-        await asyncio.gather(
-            *(host.subscribe(wanted[n * CLIENTS_PER_HOST : (n + 1) * CLIENTS_PER_HOST]) for n, host in enumerate(hosts))
-        )
-        feed = await replay(valkey.url)
-        if kills:
-            await until_half_fed(valkey.url, expected)
-            killed = await owner(valkey.url, notifiers)
-            killed.kill()
-            (survivor,) = (notifier for notifier in notifiers if notifier is not killed)
-            await survivor.alogged("lease_acquired")
-        assert await feed.wait() == 0
-        reports = await finished(hosts, wanted, expected)
-        evidence = [endings(await gateway.ascrape()) for gateway in gateways]
+    await cluster.start("gateway", "gateway", "price-ingest", "trade-notifier", "trade-notifier")
+    gateways, notifiers = cluster.services[:2], cluster.services[3:]
+    wanted = clients(gateways, sorted(expected.tallies))
+    await asyncio.gather(
+        *(host.subscribe(wanted[n * CLIENTS_PER_HOST : (n + 1) * CLIENTS_PER_HOST]) for n, host in enumerate(hosts))
+    )
+    feed = await replay(redis_url)
+    if kills:
+        await until_half_fed(bus, expected)
+        killed = await cluster.holder(bus, redis_keys.feed_lease(redis_keys.FEED_TRADES))
+        killed.kill()
+        (survivor,) = (notifier for notifier in notifiers if notifier is not killed)
+        await survivor.logged("lease_acquired")
+    assert await feed.wait() == 0
+    reports = await finished(hosts, wanted, expected)
+    evidence = [endings(await gateway.scrape()) for gateway in gateways]
     assert [name for name, report in reports.items() if report["ends"]] == [], evidence
     for client in wanted:
         for symbol, counted in reports[client["name"]]["tallies"].items():
@@ -152,7 +146,7 @@ async def replay(redis_url: str) -> asyncio.subprocess.Process:
     """Feed the recording as a user would."""
     return await asyncio.create_subprocess_exec(
         *leashed(python_module("services.launcher")),
-        *("feed", "replay", str(RECORDING), "--speed", SPEED),
+        *("feed", "replay", str(RECORDED), "--speed", SPEED),
         cwd=ROOT,
         env={"REDIS_URL": redis_url, "NO_COLOR": "1"},
         stdin=asyncio.subprocess.DEVNULL,
@@ -160,20 +154,10 @@ async def replay(redis_url: str) -> asyncio.subprocess.Process:
     )
 
 
-async def until_half_fed(redis_url: str, expected: Expected) -> None:
+async def until_half_fed(bus: RedisBus, expected: Expected) -> None:
     """Wait for the middle of the recording."""
     half = sum(tally.trades for tally in expected.tallies.values()) // 2
-    await eventually(lambda: int(redis_cli(redis_url, f"XLEN {redis_keys.FEED_TRADES}")) > half, "half is fed")
-
-
-async def owner(redis_url: str, notifiers: list[Service]) -> Service:
-    """The replica that reads the stream now."""
-    bus = RedisBus(redis_url, "test")
-    try:
-        held = (await bus.get(redis_keys.feed_lease(redis_keys.FEED_TRADES)) or b"").decode()
-    finally:
-        await bus.close()
-    return next(notifier for notifier in notifiers if notifier.instance in held)
+    await eventually(lambda: bus.length(redis_keys.FEED_TRADES), "half is fed", lambda fed: fed > half)
 
 
 async def finished(hosts: list[Host], wanted: list[dict[str, Any]], expected: Expected) -> Reports:

@@ -5,18 +5,18 @@ The reason is read from the gateway's own count of endings; a client beside the 
 
 import asyncio
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import msgpack
 import pytest
+import pytest_asyncio
 
 from services.launcher.embedded_valkey import EmbeddedValkey
 from shared.names import close_reasons
 from shared.names.close_reasons import CloseReason
 from tests.support.bystander import beside
 from tests.support.cluster import Cluster, Service
-from tests.support.redis_cli import redis_cli
 from tests.support.waiting import PATIENCE_S
 from tests.support.wire_client import Op, WireClient, connect, frame
 from tests.support.wire_socket import joined
@@ -24,17 +24,11 @@ from tests.support.wire_socket import joined
 MAX_PAYLOAD = 16_384
 
 
-@pytest.fixture(scope="module")
-def cluster(valkey: EmbeddedValkey, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    redis_cli(valkey.url, "FLUSHALL")
-    with Cluster(valkey.url, tmp_path_factory.mktemp("logs"), PRICE_BATCH_AUDIENCE="off") as started:
-        started.start("gateway", "price-ingest")
-        yield started
-
-
-@pytest.fixture
-def gateway(cluster: Cluster) -> Service:
-    return cluster.services[0]
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def cluster(module_cluster: Cluster) -> Cluster:
+    module_cluster.settings["PRICE_BATCH_AUDIENCE"] = "off"
+    await module_cluster.start("gateway", "price-ingest")
+    return module_cluster
 
 
 def text(packet: str) -> bytes:
@@ -180,7 +174,7 @@ async def test_attachments_that_never_come_end_the_client_in_five_seconds(
 async def test_a_client_that_does_not_pong_is_closed_and_one_that_does_stays(
     cluster: Cluster, valkey: EmbeddedValkey
 ) -> None:
-    gateway = await cluster.astart("gateway", PING_INTERVAL_MS="300", PING_TIMEOUT_MS="1000")
+    gateway = await cluster.start("gateway", PING_INTERVAL_MS="300", PING_TIMEOUT_MS="1000")
     async with beside(gateway.port, valkey.url), await connect(gateway.port) as silent:
         silent.text("40")
         assert await silent.ended() == (None, True)
@@ -188,7 +182,7 @@ async def test_a_client_that_does_not_pong_is_closed_and_one_that_does_stays(
 
 
 async def test_a_client_that_joins_nothing_is_closed_though_it_pongs(cluster: Cluster, valkey: EmbeddedValkey) -> None:
-    gateway = await cluster.astart("gateway", PING_INTERVAL_MS="200", CONNECT_TIMEOUT_MS="1000")
+    gateway = await cluster.start("gateway", PING_INTERVAL_MS="200", CONNECT_TIMEOUT_MS="1000")
     async with beside(gateway.port, valkey.url), await connect(gateway.port) as client:
         pings = 0
         while (received := await client.receive()) is not None and received.op is not Op.CLOSE:
@@ -210,7 +204,7 @@ async def test_a_flood_of_frames_is_cut_off(gateway: Service, valkey: EmbeddedVa
 
 
 async def test_a_flood_of_pings_that_are_never_read_costs_no_memory(cluster: Cluster, valkey: EmbeddedValkey) -> None:
-    gateway = await cluster.astart("gateway", MAX_FRAMES_PER_SECOND="10000000", WRITE_TIMEOUT_MS="1000")
+    gateway = await cluster.start("gateway", MAX_FRAMES_PER_SECOND="10000000", WRITE_TIMEOUT_MS="1000")
     async with beside(gateway.port, valkey.url), await connect(gateway.port, receive_buffer=4096) as client:
         client.stall()
         with pytest.raises(ConnectionError):
@@ -240,4 +234,4 @@ async def _begin(client: WireClient, begun: str) -> None:
 
 
 async def _endings(gateway: Service, reason: CloseReason) -> float:
-    return (await gateway.ascrape())[f'tickwire_disconnects_total{{reason="{reason.text}"}}']
+    return (await gateway.scrape())[f'tickwire_disconnects_total{{reason="{reason.text}"}}']

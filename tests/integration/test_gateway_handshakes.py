@@ -1,33 +1,26 @@
 """Requests that do not become a client, at a real gateway: each gets its documented answer and harms nobody."""
 
 import asyncio
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import pytest
+import pytest_asyncio
 
 from services.launcher.embedded_valkey import EmbeddedValkey
 from tests.support.bystander import beside
 from tests.support.cluster import Cluster, Service
-from tests.support.redis_cli import redis_cli
-from tests.support.waiting import eventually_told
+from tests.support.waiting import eventually
 from tests.support.wire_client import PATH, Reply, ask, connect, upgrade_head
 
 ORIGIN = "https://app.example"
 HEAD_TIMEOUT_MS = 500
 
 
-@pytest.fixture(scope="module")
-def cluster(valkey: EmbeddedValkey, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    redis_cli(valkey.url, "FLUSHALL")
-    with Cluster(valkey.url, tmp_path_factory.mktemp("logs")) as started:
-        started.start("gateway", "price-ingest", ALLOWED_ORIGINS=ORIGIN, HANDSHAKE_TIMEOUT_MS=str(HEAD_TIMEOUT_MS))
-        yield started
-
-
-@pytest.fixture
-def gateway(cluster: Cluster) -> Service:
-    return cluster.services[0]
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def cluster(module_cluster: Cluster) -> Cluster:
+    settings = {"ALLOWED_ORIGINS": ORIGIN, "HANDSHAKE_TIMEOUT_MS": str(HEAD_TIMEOUT_MS)}
+    await module_cluster.start("gateway", "price-ingest", **settings)
+    return module_cluster
 
 
 class Refusal(NamedTuple):
@@ -123,22 +116,22 @@ async def test_a_head_in_small_pieces_is_a_head(gateway: Service) -> None:
 
 
 async def test_a_gateway_that_is_full_says_503_and_lets_others_in_when_somebody_leaves(cluster: Cluster) -> None:
-    gateway = await cluster.astart("gateway", MAX_CONNECTIONS="2")
+    gateway = await cluster.start("gateway", MAX_CONNECTIONS="2")
     async with await connect(gateway.port):
         async with await connect(gateway.port):
             reply = await ask(gateway.port, upgrade_head())
             assert (reply.status, reply.headers["retry-after"]) == (503, "1")
-        await eventually_told(lambda: _admits(gateway.port), "a place becomes free")
-    assert (await gateway.ascrape())['tickwire_handshakes_refused_total{reason="Service Unavailable"}'] >= 1
+        await eventually(lambda: _admits(gateway.port), "a place becomes free")
+    assert (await gateway.scrape())['tickwire_handshakes_refused_total{reason="Service Unavailable"}'] >= 1
 
 
 async def test_clients_that_come_too_fast_get_503(cluster: Cluster) -> None:
-    gateway = await cluster.astart("gateway", MAX_ACCEPTS_PER_SECOND="5")
+    gateway = await cluster.start("gateway", MAX_ACCEPTS_PER_SECOND="5")
     replies = [await _try(gateway.port) for _ in range(30)]
     statuses = [reply.status for reply in replies if reply is not None]
     assert set(statuses) == {503}
     assert 5 <= replies.count(None) < 25
-    await eventually_told(lambda: _admits(gateway.port), "the rate recovers")
+    await eventually(lambda: _admits(gateway.port), "the rate recovers")
 
 
 async def _admits(port: int) -> bool:

@@ -4,12 +4,13 @@ import asyncio
 import base64
 import hmac
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jwt
 import pytest
+import pytest_asyncio
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
@@ -19,7 +20,6 @@ from shared.names import error_codes
 from shared.names.error_codes import ErrorCode
 from tests.support.bystander import beside
 from tests.support.cluster import SECRET, Cluster, Service, token
-from tests.support.redis_cli import redis_cli
 from tests.support.wire_client import connect
 from tests.support.wire_socket import WireSocket, joined
 
@@ -27,17 +27,10 @@ NOW_S = SystemClock().now_ms() // 1000
 CLAIMS = {"sub": "ann", "exp": NOW_S + 3600}
 
 
-@pytest.fixture(scope="module")
-def cluster(valkey: EmbeddedValkey, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    redis_cli(valkey.url, "FLUSHALL")
-    with Cluster(valkey.url, tmp_path_factory.mktemp("logs")) as started:
-        started.start("gateway", "price-ingest", MAX_SUBSCRIPTIONS="60")
-        yield started
-
-
-@pytest.fixture
-def gateway(cluster: Cluster) -> Service:
-    return cluster.services[0]
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def cluster(module_cluster: Cluster) -> Cluster:
+    await module_cluster.start("gateway", "price-ingest", MAX_SUBSCRIPTIONS="60")
+    return module_cluster
 
 
 class Wrong(NamedTuple):
@@ -182,7 +175,7 @@ async def test_a_public_key_is_no_shared_secret(cluster: Cluster, tmp_path_facto
     )
     path = tmp_path_factory.mktemp("key") / "public.pem"
     path.write_bytes(public)
-    gateway = await cluster.astart("gateway", JWT_SECRET="", JWT_PUBLIC_KEY_FILE=str(path))
+    gateway = await cluster.start("gateway", JWT_SECRET="", JWT_PUBLIC_KEY_FILE=str(path))
     async with joined(gateway.port) as socket:
         answer = await socket.call("authenticate", signed(CLAIMS, secret=public))
         assert answer["error"]["reason"] == "wrong_algorithm"
@@ -191,7 +184,7 @@ async def test_a_public_key_is_no_shared_secret(cluster: Cluster, tmp_path_facto
 
 
 async def test_where_a_token_is_required_nobody_gets_in_without(cluster: Cluster) -> None:
-    gateway = await cluster.astart("gateway", AUTH_MODE="required")
+    gateway = await cluster.start("gateway", AUTH_MODE="required")
     async with await connect(gateway.port) as client:
         socket = WireSocket(client)
         socket.join()

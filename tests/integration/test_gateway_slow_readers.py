@@ -1,18 +1,18 @@
 """Clients that stop reading: memory stays, others notice nothing, and what was missed comes when they read again."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 import pytest
+import pytest_asyncio
 
 from services.launcher.embedded_valkey import EmbeddedValkey
 from shared.bus.redis_bus import RedisBus
 from shared.names import redis_keys
 from tests.support.bystander import beside
 from tests.support.cluster import Cluster, Service
-from tests.support.redis_cli import redis_cli
-from tests.support.waiting import eventually, eventually_told
+from tests.support.waiting import eventually
 from tests.support.wire_socket import Json, WireSocket, joined, listening
 
 UPDATES = 20_000
@@ -27,12 +27,11 @@ SMALL_BUFFER = 4096
 """Of the kernel, at the client: so little is under way that the gateway sees at once who does not read."""
 
 
-@pytest.fixture(scope="module")
-def cluster(valkey: EmbeddedValkey, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    redis_cli(valkey.url, "FLUSHALL")
-    with Cluster(valkey.url, tmp_path_factory.mktemp("logs"), PRICE_BATCH_AUDIENCE="off") as started:
-        started.start("price-ingest", "trade-notifier")
-        yield started
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def cluster(module_cluster: Cluster) -> Cluster:
+    module_cluster.settings["PRICE_BATCH_AUDIENCE"] = "off"
+    await module_cluster.start("price-ingest", "trade-notifier")
+    return module_cluster
 
 
 @pytest.fixture
@@ -88,7 +87,7 @@ async def subscribe(socket: WireSocket, what: str, symbols: list[str]) -> None:
 async def test_a_reader_that_stops_for_good_costs_no_memory_and_is_cut_off(
     cluster: Cluster, valkey: EmbeddedValkey, upstream: RedisBus
 ) -> None:
-    gateway = await cluster.astart("gateway", WRITE_TIMEOUT_MS="3000")
+    gateway = await cluster.start("gateway", WRITE_TIMEOUT_MS="3000")
     symbols = [f"S{number}" for number in range(SYMBOLS)]
     heard = Heard()
     async with (
@@ -103,7 +102,7 @@ async def test_a_reader_that_stops_for_good_costs_no_memory_and_is_cut_off(
         async with listening(good, heard):
             await feed_prices(upstream, symbols, UPDATES // SYMBOLS)
             await eventually(lambda: set(heard.prices.values()) == {UPDATES / SYMBOLS}, "the last prices arrive")
-            await eventually_told(lambda: _ended_as_slow(gateway), "the gateway ends the stalled client")
+            await eventually(lambda: _ended_as_slow(gateway), "the gateway ends the stalled client")
         assert not heard.gaps
         assert gateway.rss() - resident < 5_000_000
 
@@ -112,7 +111,7 @@ async def test_trades_are_kept_once_for_all_that_are_behind_and_no_longer_than_t
     cluster: Cluster, upstream: RedisBus
 ) -> None:
     """A trade must not be dropped, so it costs memory while somebody is behind: one copy, however many those are."""
-    gateway = await cluster.astart("gateway", WRITE_TIMEOUT_MS="3000")
+    gateway = await cluster.start("gateway", WRITE_TIMEOUT_MS="3000")
     heard = Heard()
     async with joined(gateway.port) as good, AsyncExitStack() as stack:
         stalled = [await stack.enter_async_context(joined(gateway.port, receive_buffer=SMALL_BUFFER)) for _ in range(5)]
@@ -126,7 +125,7 @@ async def test_trades_are_kept_once_for_all_that_are_behind_and_no_longer_than_t
             await eventually(lambda: len(heard.ids) == UPDATES, "the other client gets every trade")
             assert gateway.rss() - resident < BYTES_A_TRADE * UPDATES
             assert heard.ids == list(range(1, UPDATES + 1))
-            await eventually_told(lambda: _ended_as_slow(gateway, 5), "the gateway ends the stalled clients")
+            await eventually(lambda: _ended_as_slow(gateway, 5), "the gateway ends the stalled clients")
             resident = gateway.rss()
             await feed_trades(upstream, UPDATES + 1, UPDATES)
             await eventually(lambda: len(heard.ids) == 2 * UPDATES, "the other client gets every trade")
@@ -137,7 +136,7 @@ async def test_trades_are_kept_once_for_all_that_are_behind_and_no_longer_than_t
 async def test_a_reader_that_stalls_and_reads_on_gets_every_trade_once_and_the_newest_price(
     cluster: Cluster, upstream: RedisBus, parser: str
 ) -> None:
-    gateway = await cluster.astart("gateway")
+    gateway = await cluster.start("gateway")
     first = 1_000_000 if parser == "json" else 2_000_000
     heard = Heard()
     async with joined(gateway.port, is_binary=parser == "msgpack", receive_buffer=SMALL_BUFFER) as socket:
@@ -155,8 +154,8 @@ async def test_a_reader_that_stalls_and_reads_on_gets_every_trade_once_and_the_n
             await eventually(lambda: heard.prices[SYMBOL] == first + 5999, "the newest price arrives")
             assert heard.ids == list(range(first, first + 6000))
             assert not heard.gaps
-    assert (await gateway.ascrape())["tickwire_conflated_passes_total"] >= 1, "it was never behind"
+    assert (await gateway.scrape())["tickwire_conflated_passes_total"] >= 1, "it was never behind"
 
 
 async def _ended_as_slow(gateway: Service, clients: int = 1) -> bool:
-    return (await gateway.ascrape())['tickwire_disconnects_total{reason="slow_consumer"}'] == clients
+    return (await gateway.scrape())['tickwire_disconnects_total{reason="slow_consumer"}'] == clients

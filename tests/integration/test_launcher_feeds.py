@@ -17,10 +17,10 @@ from shared.bus.redis_bus import RedisBus
 from shared.clock import SystemClock
 from shared.names import redis_keys
 from shared.upstream import parse_trade, read_decimal, read_symbol
-from tests.support.waiting import PATIENCE_S, eventually, eventually_told
+from tests.support.recording import RECORDED, needs_recording
+from tests.support.waiting import STOP_S, eventually
 
 FEED: Final = (sys.executable, "-P", "-m", "services.launcher", "feed")
-RECORDED: Final = Path(__file__).parents[3] / "shared" / "data" / "binance-20240809" / "trades.csv.gz"
 START_MS: Final = 1_723_161_600_000
 
 
@@ -55,7 +55,7 @@ async def replayed(bus: RedisBus, **options: Any) -> Replay:
 
 
 async def ended(process: asyncio.subprocess.Process) -> tuple[str, str]:
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(STOP_S):
         out, err = await process.communicate()
     return out.decode(), err.decode()
 
@@ -79,7 +79,7 @@ async def test_the_simulator_writes_what_both_readers_accept_until_it_is_stopped
         return {user for trade in trades for user in trade.users}
 
     async with feed(redis_url, "simulate", "--rate", "2000", "--symbols", "50") as process:
-        await eventually_told(users, "some trade names a user")
+        await eventually(users, "some trade names a user")
         prices = await entries(bus, redis_keys.FEED_PRICES)
         assert all(read_symbol(fields) and read_decimal(fields, b"price", positive=True) for fields in prices)
         assert {fields[b"venue"] for fields in prices} == {b"simulator"}
@@ -197,7 +197,7 @@ async def test_a_feed_waits_for_redis_and_can_be_stopped_meanwhile():
     assert "Traceback" not in err
 
 
-@pytest.mark.skipif(not RECORDED.exists(), reason="the recorded trades are not on this machine")
+@needs_recording
 async def test_the_recorded_market_is_replayed_whole(bus):
     made = await replayed(bus, path=RECORDED, speed=None)
     assert (made.tally.rows, made.tally.bad, len(made.tally.symbols)) == (78_638, 0, 6)

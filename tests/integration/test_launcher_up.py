@@ -22,9 +22,13 @@ import pytest
 from services.launcher.run_state import RunState, find_running, state_directory
 from shared.bus.redis_bus import RedisBus
 from shared.names import redis_keys
-from tests.support.waiting import PATIENCE_S, wait_for
+from tests.support.process_table import alive, inherited
+from tests.support.waiting import PATIENCE_S, STOP_S, wait_for
 
 TICKWIRE: Final = (sys.executable, "-P", "-m", "services.launcher")
+START_S: Final = 40.0
+"""The longest that a whole cluster may take to be ready."""
+
 SERVICES: Final = ("gateway", "price-ingest", "trade-notifier", "metrics")
 QUIET: Final = ("--plain", "--feed", "none", "--redis-port", "0", "--port", "0")
 IN_A_TERMINAL: Final = """
@@ -34,17 +38,14 @@ os.execv(sys.argv[1], sys.argv[1:])
 """
 """Makes standard input the controlling terminal, so that Ctrl-C typed there becomes a signal."""
 
-INHERITED: Final = ("PATH", "HOME", "LANG", "TMPDIR")
-
 
 class Up:
     """A running `tickwire up`; everything that it starts is found by asking the kernel for its children."""
 
     def __init__(self, directory: Path, *words: str, **settings: str) -> None:
         self.directory = directory
-        inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
         self.environment = {
-            **inherited,
+            **inherited(),
             "XDG_RUNTIME_DIR": str(directory),
             "TMPDIR": str(directory),
             "GATEWAY_HOST": "127.0.0.1",
@@ -90,7 +91,7 @@ class Up:
             states = figures.get("services", {})
             return figures if all(states.get(name) == "ready" for name in SERVICES) else {}
 
-        figures = wait_for(ask, "every service is ready", 2 * PATIENCE_S)
+        figures = wait_for(ask, "every service is ready", START_S)
         self.children()
         return figures
 
@@ -102,7 +103,7 @@ class Up:
     def interrupt(self) -> int:
         """Ctrl-C: SIGINT to its whole process group; how it ended."""
         os.killpg(self.process.pid, signal.SIGINT)
-        return self.process.wait(PATIENCE_S)
+        return self.process.wait(STOP_S)
 
     def nothing_left(self, patience: float) -> None:
         assert self.seen
@@ -120,13 +121,6 @@ def name_of(words: list[str]) -> str:
     """`gateway` for `python -m services.gateway`, `valkey` for the one that is none of ours."""
     module = next((word for word in words if word.startswith("services.") and not word.endswith("leash")), "")
     return module.removeprefix("services.") or "valkey"
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 async def publish(redis_url: str, **fields: str) -> None:
@@ -165,7 +159,7 @@ def test_one_line_to_redis_appears_at_tickwire_watch(cluster):
         asyncio.run(publish(cluster.state().redis_url, symbol="BTC-USDT", price="64000.10"))
         assert "64000.10" in client.stdout.readline()
         client.send_signal(signal.SIGINT)
-        assert client.wait(PATIENCE_S) == 0
+        assert client.wait(STOP_S) == 0
 
 
 def test_the_lines_show_what_a_client_sees(cluster):
@@ -247,14 +241,14 @@ def test_sigterm_stops_it_as_ctrl_c_does(tmp_path):
     with up(tmp_path) as running:
         wait_for(lambda: len(running.children()) >= 3, "it starts")  # and is stopped while it does
         running.process.terminate()
-        assert running.process.wait(PATIENCE_S) == 0
+        assert running.process.wait(STOP_S) == 0
         running.nothing_left(1)
 
 
 def test_a_wrong_setting_ends_it_with_the_services_own_words(tmp_path):
     with up(tmp_path, PING_INTERVAL_MS="soon") as running:
         wait_for(running.children, "it starts")
-        assert running.process.wait(PATIENCE_S) == 1
+        assert running.process.wait(STOP_S) == 1
     assert "PING_INTERVAL_MS='soon'" in running.err.read_text()
     assert "gateway does not stay up" in running.err.read_text()
 
@@ -292,10 +286,9 @@ class Terminal:
     def __init__(self, *words: str, **environment: str) -> None:
         self._master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
-        inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
         self.process = subprocess.Popen(
             [sys.executable, "-c", IN_A_TERMINAL, *words],
-            env={**inherited, "TERM": "xterm-256color", **environment},
+            env={**inherited(), "TERM": "xterm-256color", **environment},
             stdin=slave,
             stdout=slave,
             stderr=slave,
@@ -333,11 +326,11 @@ def test_the_board_moves_in_a_terminal_and_gives_it_back(tmp_path):
         terminal.see(r"BTC-USDT[^\n]*6\d{4}\.\d\d")
         terminal.see(r"1;32m[^\x1b]*▲")  # a price that rose is green
         terminal.see(r"1;31m[^\x1b]*▼")
-        terminal.see("● ready", 2 * PATIENCE_S)
+        terminal.see("● ready", START_S)
         children = children_of(terminal.process.pid)
         terminal.type(b"\x03")
         terminal.see("Nothing is left running")
-        assert terminal.process.wait(PATIENCE_S) == 0
+        assert terminal.process.wait(STOP_S) == 0
         assert "\x1b[?1049l" in terminal.shown
         assert "Traceback" not in terminal.shown
         assert not [pid for pid in children if alive(pid)]

@@ -2,80 +2,63 @@
 
 import csv
 import gzip
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
-
-import pytest
 
 from shared.bus.redis_bus import RedisBus
-from shared.messages import Price, decode_report
+from shared.messages import Price
 from shared.names import metrics, redis_keys
+from tests.support.cluster import Cluster
 from tests.support.price_market import (
     FEED,
     INGEST,
     Fields,
     Market,
-    command,
     feed,
     heard,
-    listening,
     read_up,
     snapshot,
     walk,
 )
-from tests.support.service_process import ROOT, Services, eventually
+from tests.support.recording import RECORDED, needs_recording
+from tests.support.redis_cli import redis_cli
+from tests.support.reports import report_of
+from tests.support.waiting import eventually
 
-RECORDED = ROOT.parent / "shared/data/binance-20240809/trades.csv.gz"
 TS = "1763800000000"
 
 
-@pytest.fixture
-def services(redis_url: str, tmp_path: Path) -> Iterator[Services]:
-    with Services(redis_url, tmp_path) as made:
-        yield made
-
-
-@pytest.fixture
-async def market(bus: RedisBus) -> AsyncIterator[Market]:
-    async with listening(bus) as made:
-        yield made
-
-
-async def test_one_typed_line_arrives_with_its_digits(
-    services: Services, redis_url: str, bus: RedisBus, market: Market
-):
-    await services.start(INGEST).instance()
-    await command(redis_url, f"XADD {FEED} * symbol BTC-USDT price 64000.10")
+async def test_one_typed_line_arrives_with_its_digits(cluster: Cluster, redis_url: str, bus: RedisBus, market: Market):
+    await cluster.start(INGEST)
+    redis_cli(redis_url, f"XADD {FEED} * symbol BTC-USDT price 64000.10")
     published = await heard(market, "BTC-USDT", "64000.10")
     assert (published.seq, published.n) == (1, 1)
     assert await snapshot(bus) == {"BTC-USDT": published}
 
 
-async def test_a_trade_is_a_price_too(services: Services, redis_url: str, market: Market):
-    await services.start(INGEST).instance()
+async def test_a_trade_is_a_price_too(cluster: Cluster, redis_url: str, market: Market):
+    await cluster.start(INGEST)
     line = (
         f"XADD {redis_keys.FEED_TRADES} * id 42 symbol BTC-USDT amount 0.5 price 64000.10 side buy ts {TS} user_id ann"
     )
-    await command(redis_url, line)
+    redis_cli(redis_url, line)
     assert await heard(market, "BTC-USDT", "64000.10") == Price("64000.10", int(TS), 1, 1, amount="0.5", side="buy")
 
 
 async def test_partitions_are_read_those_that_were_there_and_those_that_appear(
-    services: Services, redis_url: str, market: Market
+    cluster: Cluster, redis_url: str, market: Market
 ):
-    await command(redis_url, "XADD feed:prices:0 * symbol A price 1")
-    await services.start(INGEST).instance()
+    redis_cli(redis_url, "XADD feed:prices:0 * symbol A price 1")
+    await cluster.start(INGEST)
     await heard(market, "A", "1")
-    await command(redis_url, "XADD feed:prices:1 * symbol B price 2")
-    await command(redis_url, "XADD feed:trades:7 * symbol C price 3")
+    redis_cli(redis_url, "XADD feed:prices:1 * symbol B price 2")
+    redis_cli(redis_url, "XADD feed:trades:7 * symbol C price 3")
     await heard(market, "B", "2")
     await heard(market, "C", "3")
 
 
 async def test_a_burst_is_folded_to_the_newest_and_says_how_many_it_folds(
-    services: Services, bus: RedisBus, market: Market
+    cluster: Cluster, bus: RedisBus, market: Market
 ):
-    await services.start(INGEST, PRICE_PUBLISH_MS="200").instance()
+    await cluster.start(INGEST, PRICE_PUBLISH_MS="200")
     await feed(bus, ({"symbol": "X", "price": str(number), "ts": TS} for number in range(1, 2001)))
     last = await heard(market, "X", "2000")
     assert last.seq == market.accounted("X") == 2000
@@ -83,7 +66,7 @@ async def test_a_burst_is_folded_to_the_newest_and_says_how_many_it_folds(
 
 
 async def test_bad_entries_are_kept_with_their_reason_and_the_others_flow(
-    services: Services, bus: RedisBus, market: Market
+    cluster: Cluster, bus: RedisBus, market: Market
 ):
     good: Fields = {"symbol": "X", "price": "1", "ts": TS}
     bad: list[tuple[Fields, str, str]] = [
@@ -107,8 +90,7 @@ async def test_bad_entries_are_kept_with_their_reason_and_the_others_flow(
         (good | {"ts": "4102444800000"}, "time_in_the_future", "ts"),
         ({f"f{number}": "x" * 1000 for number in range(500)}, "missing_field", "symbol"),
     ]
-    service = services.start(INGEST)
-    await service.instance()
+    service = await cluster.start(INGEST)
     ts = int(TS)
     for number, (fields, _, _) in enumerate(bad):
         await feed(bus, [fields, {"symbol": "GOOD", "price": str(number), "ts": str(ts + number)}])
@@ -123,8 +105,8 @@ async def test_bad_entries_are_kept_with_their_reason_and_the_others_flow(
     assert scraped['tickwire_dead_letters_total{reason="bad_decimal"}'] == 4
 
 
-async def test_exponents_signs_and_words_for_nothing_are_understood(services: Services, bus: RedisBus, market: Market):
-    await services.start(INGEST).instance()
+async def test_exponents_signs_and_words_for_nothing_are_understood(cluster: Cluster, bus: RedisBus, market: Market):
+    await cluster.start(INGEST)
     nothing = {"bid": "None", "ask": "", "amount": "nan", "side": "null", "venue": "None"}
     await feed(
         bus,
@@ -141,9 +123,8 @@ async def test_exponents_signs_and_words_for_nothing_are_understood(services: Se
     assert (await heard(market, "ISO", "1")).ts == 1_763_800_000_500
 
 
-async def test_a_bad_trade_is_counted_and_left_to_the_trade_notifier_to_keep(services: Services, bus: RedisBus):
-    service = services.start(INGEST)
-    await service.instance()
+async def test_a_bad_trade_is_counted_and_left_to_the_trade_notifier_to_keep(cluster: Cluster, bus: RedisBus):
+    service = await cluster.start(INGEST)
     await feed(bus, [{"symbol": "X", "amount": "1"}, {"symbol": "X", "price": "?"}], redis_keys.FEED_TRADES)
     await read_up(bus, redis_keys.FEED_TRADES)
     scraped = await service.scrape()
@@ -152,18 +133,17 @@ async def test_a_bad_trade_is_counted_and_left_to_the_trade_notifier_to_keep(ser
     assert await bus.length(redis_keys.DEAD_PRICES) == 0
 
 
-async def test_what_it_counts_stands_in_its_metrics_and_in_its_report(services: Services, bus: RedisBus):
-    service = services.start(INGEST)
-    instance = await service.instance()
+async def test_what_it_counts_stands_in_its_metrics_and_in_its_report(cluster: Cluster, bus: RedisBus):
+    service = await cluster.start(INGEST)
     ticks = walk(3000)
     await feed(bus, ticks)
     await read_up(bus)
 
-    async def reported() -> dict[str, float]:
-        report = (await bus.hash_all(redis_keys.SERVICE_REPORTS)).get(instance.encode())
-        return decode_report(report).figures if report else {}
+    async def figures_now() -> dict[str, float]:
+        report = await report_of(bus, service.instance)
+        return report.figures if report else {}
 
-    figures = await eventually(reported, lambda now: now.get(metrics.TICKS.name) == 3000, "report")
+    figures = await eventually(figures_now, "report", lambda now: now.get(metrics.TICKS.name) == 3000)
     accepted = sum(price.seq for price in (await snapshot(bus)).values())
     assert figures[metrics.TICKS_ACCEPTED.name] == accepted
     assert figures[metrics.TICKS_DROPPED.name] == 3000 - accepted > 0
@@ -175,8 +155,8 @@ async def test_what_it_counts_stands_in_its_metrics_and_in_its_report(services: 
     assert scraped["tickwire_ingest_published_total"] == figures[metrics.PUBLISHED.name]
 
 
-@pytest.mark.skipif(not RECORDED.exists(), reason=f"recorded trades are not here: {RECORDED}")
-async def test_recorded_trades_end_at_the_recordings_last_prices(services: Services, bus: RedisBus, market: Market):
+@needs_recording
+async def test_recorded_trades_end_at_the_recordings_last_prices(cluster: Cluster, bus: RedisBus, market: Market):
     last: dict[str, tuple[str, int]] = {}
     entries: list[Fields] = []
     with gzip.open(RECORDED, "rt", encoding="ascii", newline="") as lines:
@@ -193,7 +173,7 @@ async def test_recorded_trades_end_at_the_recordings_last_prices(services: Servi
                     "ts": row["trade_ms"],
                 }
             )
-    await services.start(INGEST).instance()
+    await cluster.start(INGEST)
     await feed(bus, entries, redis_keys.FEED_TRADES)
     await read_up(bus, redis_keys.FEED_TRADES)
     stored = await snapshot(bus)

@@ -1,28 +1,20 @@
 """The trade-notifier as a process, fed as upstreams feed it."""
 
 import json
-import signal
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-
-import pytest
+from collections.abc import Mapping
 
 from shared.bus.entries import StreamEntry
 from shared.bus.redis_bus import RedisBus
-from shared.messages import Trade, decode_report, decode_trade
+from shared.messages import Trade, decode_trade
 from shared.names import metrics, redis_keys
 from shared.upstream import Refusal
-from tests.support.service_process import Services, eventually
+from tests.support.cluster import Cluster
+from tests.support.reports import report_of
+from tests.support.waiting import eventually
 
-NOTIFIER = "services.trade_notifier"
+NOTIFIER = "trade-notifier"
 FEED = redis_keys.FEED_TRADES
 SHARDS = 4
-
-
-@pytest.fixture
-def services(redis_url: str, tmp_path: Path) -> Iterator[Services]:
-    with Services(redis_url, tmp_path) as made:
-        yield made
 
 
 def trade(number: int, symbol: str = "BTC-USDT", **more: str) -> dict[str, str]:
@@ -57,8 +49,8 @@ async def await_ids(bus: RedisBus, *ids: str) -> None:
     async def ask() -> list[str]:
         return [trade.id for trade in await trades_of(bus)]
 
-    await eventually(ask, lambda found: len(found) >= len(ids), "trades in the log")
-    await eventually(lambda: pending(bus), lambda count: count == 0, "pending")
+    await eventually(ask, "trades in the log", lambda found: len(found) >= len(ids))
+    await eventually(lambda: pending(bus), "pending", lambda count: count == 0)
     assert await ask() == list(ids)
 
 
@@ -67,9 +59,9 @@ async def pending(bus: RedisBus, stream: str = FEED) -> int:
 
 
 async def test_a_trade_appears_in_the_log_of_its_symbol_with_the_upstream_s_digits(
-    bus: RedisBus, services: Services
+    bus: RedisBus, cluster: Cluster
 ) -> None:
-    services.start(NOTIFIER)
+    cluster.launch(NOTIFIER)
     await feed(bus, trade(42, venue="BINANCE"), trade(43, price="64000.20", side="SELL"))
     await await_ids(bus, "42", "43")
     assert await trades_of(bus) == [
@@ -81,23 +73,23 @@ async def test_a_trade_appears_in_the_log_of_its_symbol_with_the_upstream_s_digi
     assert (await entries_of(bus, log))[0].fields[b"s"] == b"BTC-USDT"
 
 
-async def test_an_id_that_comes_again_is_dropped_also_after_a_restart(bus: RedisBus, services: Services) -> None:
-    first = services.start(NOTIFIER)
+async def test_an_id_that_comes_again_is_dropped_also_after_a_restart(bus: RedisBus, cluster: Cluster) -> None:
+    first = cluster.launch(NOTIFIER)
     await feed(bus, trade(1), trade(2), trade(1))
     await await_ids(bus, "1", "2")
-    assert await first.terminate() == 0
-    second = services.start(NOTIFIER)
+    assert await first.stop() == 0
+    second = cluster.launch(NOTIFIER)
     await feed(bus, trade(2), trade(1), trade(3), trade(3, symbol="ETH-USDT"), trade(3, venue="KRAKEN"))
     await await_ids(bus, "1", "2", "3", "3")
     assert [found.id for found in await trades_of(bus, "ETH-USDT")] == ["3"]
     duplicates = f"{metrics.DUPLICATES.name}"
-    assert (await eventually(second.scrape, lambda found: found[duplicates] >= 2, "duplicates"))[duplicates] == 2
+    assert (await eventually(second.scrape, "duplicates", lambda found: found[duplicates] >= 2))[duplicates] == 2
 
 
 async def test_each_user_that_a_trade_names_is_notified_once_and_no_one_else_learns_who(
-    bus: RedisBus, services: Services
+    bus: RedisBus, cluster: Cluster
 ) -> None:
-    services.start(NOTIFIER)
+    cluster.launch(NOTIFIER)
     named = {"alice", "bob", "Żółw 龍"}
     await feed(bus, trade(1, user_id="alice, bob,alice,Żółw 龍"), trade(1, user_id="bob"), trade(2, user_id="bob"))
     await feed(bus, trade(3))
@@ -137,9 +129,9 @@ BAD: list[tuple[Refusal, str, dict[str, str | bytes]]] = [
 
 
 async def test_bad_entries_of_every_kind_become_dead_letters_while_good_ones_flow(
-    bus: RedisBus, services: Services
+    bus: RedisBus, cluster: Cluster
 ) -> None:
-    notifier = services.start(NOTIFIER)
+    notifier = cluster.launch(NOTIFIER)
     for number, (_, _, fields) in enumerate(BAD):
         await feed(bus, fields, trade(1000 + number))
     await await_ids(bus, *(str(1000 + number) for number in range(len(BAD))))
@@ -159,10 +151,9 @@ async def test_bad_entries_of_every_kind_become_dead_letters_while_good_ones_flo
 
 
 async def test_partitions_are_found_while_running_and_read_beside_the_plain_stream(
-    bus: RedisBus, services: Services
+    bus: RedisBus, cluster: Cluster
 ) -> None:
-    notifier = services.start(NOTIFIER)
-    await notifier.logged("ready")
+    notifier = await cluster.start(NOTIFIER)
     without_id = {"symbol": "BTC-USDT", "amount": "1", "price": "2"}
     await bus._client.xadd(f"{FEED}:0", without_id, id="1763800000000-0")  # type: ignore[arg-type]
     await bus._client.xadd(f"{FEED}:1", without_id, id="1763800000000-0")  # type: ignore[arg-type]
@@ -172,37 +163,32 @@ async def test_partitions_are_found_while_running_and_read_beside_the_plain_stre
     async def ask() -> list[str]:
         return sorted(found.id for found in await trades_of(bus))
 
-    found = await eventually(ask, lambda ids: len(ids) >= 3, "trades of three streams")
+    found = await eventually(ask, "trades of three streams", lambda ids: len(ids) >= 3)
     assert found == ["1763800000000-0", "1763800000000-0", "7"]
     assert (await notifier.scrape())[metrics.OWNED_STREAMS.name] == 3
 
 
 async def test_sigterm_amid_the_flow_exits_0_with_nothing_pending_and_the_next_one_goes_on_at_once(
-    bus: RedisBus, services: Services
+    bus: RedisBus, cluster: Cluster
 ) -> None:
-    first = services.start(NOTIFIER)
+    first = cluster.launch(NOTIFIER)
     await first.logged("lease_acquired")
     for start in range(0, 10_000, 500):
         await feed(bus, *(trade(number) for number in range(start, start + 500)))
         if start == 5000:
-            first.process.send_signal(signal.SIGTERM)
+            first.terminate()
     assert await first.ended() == 0
     assert await trades_of(bus)
     assert await pending(bus) == 0
     assert await bus.get(redis_keys.feed_lease(FEED)) is None
-    services.start(NOTIFIER)
+    cluster.launch(NOTIFIER)
     await await_ids(bus, *map(str, range(10_000)))
 
 
-async def test_its_report_says_what_it_did(bus: RedisBus, services: Services) -> None:
-    notifier = services.start(NOTIFIER)
+async def test_its_report_says_what_it_did(bus: RedisBus, cluster: Cluster) -> None:
+    notifier = cluster.launch(NOTIFIER)
     await feed(bus, trade(1), trade(1), trade(2, user_id="alice,bob"), {"symbol": "?"})
-    instance = await notifier.instance()
-
-    async def ask() -> dict[str, float]:
-        raw = (await bus.hash_all(redis_keys.SERVICE_REPORTS)).get(instance.encode())
-        return decode_report(raw).figures if raw else {}
-
+    await notifier.logged("ready")
     wanted = {
         metrics.TRADES.name: 2,
         metrics.NOTIFICATIONS.name: 2,
@@ -212,4 +198,8 @@ async def test_its_report_says_what_it_did(bus: RedisBus, services: Services) ->
         metrics.DEAD_LETTERS.name: 1,
         metrics.OWNED_STREAMS.name: 1,
     }
-    await eventually(ask, lambda figures: figures == wanted, f"figures {json.dumps(wanted)}")
+    await eventually(
+        lambda: report_of(bus, notifier.instance),
+        f"figures {json.dumps(wanted)}",
+        lambda report: report is not None and report.figures == wanted,
+    )

@@ -1,12 +1,11 @@
 """Fixtures of the suites that drive the real clients."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
+import pytest_asyncio
 
-from services.launcher.embedded_valkey import EmbeddedValkey
 from tests.support.cluster import Cluster
-from tests.support.redis_cli import redis_cli
 from tests.support.stock_clients import KINDS, Clients, Kind, need_node, stock_clients
 
 
@@ -26,10 +25,8 @@ async def clients() -> AsyncIterator[Clients]:
         yield made
 
 
-@pytest.fixture(scope="module")
-def cluster(valkey: EmbeddedValkey, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def cluster(module_cluster: Cluster) -> Cluster:
     """All four services on an emptied server; the gateway is the first. One cluster for a module: use own symbols."""
-    redis_cli(valkey.url, "FLUSHALL")
-    with Cluster(valkey.url, tmp_path_factory.mktemp("logs")) as started:
-        started.start("gateway", "price-ingest", "trade-notifier", "metrics", METRICS_INTERVAL_MS="500")
-        yield started
+    await module_cluster.start("gateway", "price-ingest", "trade-notifier", "metrics", METRICS_INTERVAL_MS="500")
+    return module_cluster

@@ -6,7 +6,7 @@ import pytest
 
 from services.launcher.embedded_valkey import EmbeddedValkey
 from shared.clock import SystemClock
-from tests.support.cluster import Cluster, token
+from tests.support.cluster import Cluster, Service, token
 from tests.support.redis_cli import redis_cli
 from tests.support.stock_clients import Clients, Kind
 from tests.support.wire_socket import WireSocket, joined
@@ -20,11 +20,11 @@ TRADE_LINE: Final = (
 
 
 async def test_a_typed_price_and_a_typed_trade_reach_real_clients(
-    clients: Clients, kind: Kind, cluster: Cluster, valkey: EmbeddedValkey
+    clients: Clients, kind: Kind, gateway: Service, valkey: EmbeddedValkey
 ) -> None:
     symbol = f"BTC-{kind.upper()}"
     client = await clients.make(kind)
-    await client.connect(cluster.services[0].url, {"token": token("ann", now_ms=SystemClock().now_ms())})
+    await client.connect(gateway.url, {"token": token("ann", now_ms=SystemClock().now_ms())})
     await client.event("authenticated")
     await client.ask("subscribe:price", symbol)
     await client.ask("subscribe:trades", symbol)
@@ -44,7 +44,7 @@ async def test_a_typed_price_and_a_typed_trade_reach_real_clients(
 async def test_json_has_the_digits_that_were_typed(
     cluster: Cluster, valkey: EmbeddedValkey, decimals: str, price: str, amount: str
 ) -> None:
-    gateway = await cluster.astart("gateway", DECIMALS=decimals)
+    gateway = await cluster.start("gateway", DECIMALS=decimals)
     symbol = f"DIGITS-{decimals.upper()}"
     async with joined(gateway.port) as client:
         await client.call("subscribe:price", symbol)

@@ -12,7 +12,7 @@ from shared.clock import SystemClock
 from tests.support.cluster import Cluster, Service, token
 from tests.support.redis_cli import redis_cli
 from tests.support.stock_clients import Clients, Kind, NodeClient, StockClient
-from tests.support.waiting import PATIENCE_S, eventually_told
+from tests.support.waiting import PATIENCE_S, eventually
 
 pytestmark = pytest.mark.interop
 
@@ -30,11 +30,6 @@ def symbol() -> str:
 def feed(valkey: EmbeddedValkey) -> Callable[[str], str]:
     """Send a command line to Redis, as an upstream."""
     return lambda line: redis_cli(valkey.url, line)
-
-
-@pytest.fixture
-def gateway(cluster: Cluster) -> Service:
-    return cluster.services[0]
 
 
 @pytest.fixture
@@ -217,14 +212,14 @@ async def test_volatile_events_are_served_like_others(client: StockClient) -> No
 async def test_clients_come_back_to_a_gateway_that_was_stopped_and_started_again(
     clients: Clients, kind: Kind, cluster: Cluster, symbol: str, feed: Callable[[str], str]
 ) -> None:
-    first = await cluster.astart("gateway")
+    first = await cluster.start("gateway")
     client = await clients.make(kind)
     await client.connect(first.url, {"token": token_of("ann")})
     await client.event("authenticated")
     await client.ask("subscribe:trades", symbol)
     assert await first.stop() == 0
     await client.life("disconnect")
-    second = await cluster.astart("gateway", GATEWAY_PORT=str(first.port))
+    second = await cluster.start("gateway", GATEWAY_PORT=str(first.port))
     hellos = [(await client.event("hello"))[0]["gateway"] for _ in range(2)]
     assert hellos == [first.instance, second.instance]
     await client.event("authenticated")
@@ -236,13 +231,13 @@ async def test_clients_come_back_to_a_gateway_that_was_stopped_and_started_again
 
 
 async def test_a_client_that_disconnects_is_gone_from_the_gateway(client: StockClient, gateway: Service) -> None:
-    before = (await gateway.ascrape())['tickwire_disconnects_total{reason="client_left"}']
+    before = (await gateway.scrape())['tickwire_disconnects_total{reason="client_left"}']
     await client.disconnect()
 
     async def left() -> bool:
-        return (await gateway.ascrape())['tickwire_disconnects_total{reason="client_left"}'] > before
+        return (await gateway.scrape())['tickwire_disconnects_total{reason="client_left"}'] > before
 
-    await eventually_told(left, "the gateway counts a client that left")
+    await eventually(left, "the gateway counts a client that left")
 
 
 async def _wait_for_price(clients: Clients, kind: Kind, gateway: Service, symbol: str) -> None:

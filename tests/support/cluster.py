@@ -1,37 +1,38 @@
 """Real services as processes: started on free ports against one Redis, waited for, always ended, their logs shown.
 
     with Cluster(redis_url, tmp_path) as cluster:
-        gateway = cluster.start("gateway", PING_INTERVAL_MS="300")
-        gateway.port, gateway.scrape(), gateway.stop()
+        gateway = await cluster.start("gateway", PING_INTERVAL_MS="300")
+        gateway.port, await gateway.scrape(), await gateway.stop()
 
 Leaving the context ends every process whatever its state and prints the ends of their logs, which pytest shows where
 a test failed. A process cannot outlive a test run that is killed either (see `services.launcher.leash`), so start them
-from the main thread; only waiting may be done in another one.
+from the main thread.
 """
 
-import asyncio
 import json
 import os
 import signal
 import subprocess
 import sys
-import urllib.request
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+import aiohttp
+
 from services.launcher.leash import leashed, python_module
 from services.launcher.ports import free_port
+from shared.bus.redis_bus import RedisBus
 from shared.identity import sign_development_token
-from tests.support.waiting import PATIENCE_S, wait_for
+from tests.support.process_table import inherited
+from tests.support.source_tree import ROOT
+from tests.support.waiting import PATIENCE_S, STOP_S, eventually
 
-ROOT: Final = Path(__file__).parents[2]
 SECRET: Final = "a secret of the tests, long enough for HS256"
 LOG_TAIL: Final = 40
 
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
-_INHERITED: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV")
-"""Nothing else of the environment: a developer's own settings must not change what tests see."""
 
 
 def token(user: str = "user-1", *, role: str | None = None, now_ms: int, lifetime_s: int = 3600) -> str:
@@ -42,25 +43,29 @@ def token(user: str = "user-1", *, role: str | None = None, now_ms: int, lifetim
 class Service:
     """One service in a process of its own, logging to a file.
 
-    Attributes:
+    Args:
         name: as the command line has it, such as `price-ingest`.
+        command: what runs, an absolute path first.
+        files: where its log (`.log`) and its standard output (`.out`) go, without the ending.
+        settings: its environment variables, beside the few that are inherited.
+
+    Attributes:
         port: where a gateway's clients connect; 0 for the others.
         process: ended by the cluster.
     """
 
-    def __init__(self, name: str, directory: Path, number: int, environment: dict[str, str]) -> None:
+    def __init__(self, name: str, command: Sequence[str], files: Path, settings: Mapping[str, str]) -> None:
         self.name = name
-        self.port = int(environment.get("GATEWAY_PORT", "0")) if name == "gateway" else 0
-        self.log = directory / f"{name}-{number}.log"
-        self._settings = environment
-        inherited = {key: os.environ[key] for key in _INHERITED if key in os.environ}
-        with self.log.open("wb") as log:
+        self.port = int(settings.get("GATEWAY_PORT", "0"))
+        self.log = files.with_suffix(".log")
+        self.out = files.with_suffix(".out")
+        with self.log.open("wb") as log, self.out.open("wb") as out:
             self.process = subprocess.Popen(
-                leashed(python_module(f"services.{name.replace('-', '_')}")),
+                leashed(command),
                 cwd=ROOT,
-                env={**inherited, **environment},
+                env={**inherited(), **settings},
                 stdin=subprocess.DEVNULL,
-                stdout=log,
+                stdout=out,
                 stderr=log,
             )
 
@@ -71,69 +76,71 @@ class Service:
 
     @property
     def instance(self) -> str:
-        """Its name in the cluster."""
+        """Its name in the cluster, which it has told once it is ready."""
         return str(self.lines("ready")[0]["instance"])
 
-    @property
-    def settings(self) -> dict[str, str]:
-        """What it was started with, to start its like."""
-        return dict(self._settings)
-
-    def lines(self, event: str | None = None) -> list[dict[str, Any]]:
-        """Its log lines, those of one event if one is named; a line still being written is left out."""
+    def lines(self, event: str) -> list[dict[str, Any]]:
+        """Its log lines of one event; a line still being written is left out."""
         whole = self.log.read_bytes().rpartition(b"\n")[0]
         lines = [json.loads(line) for line in whole.splitlines() if line.startswith(b"{")]
-        return [line for line in lines if event is None or line["event"] == event]
+        return [line for line in lines if line["event"] == event]
 
-    def logged(self, event: str, patience: float = PATIENCE_S) -> dict[str, Any]:
-        """Wait for a log event; the first line of it."""
+    async def logged(self, event: str, times: int = 1) -> dict[str, Any]:
+        """Wait for a log event to come for the n-th time; that line."""
 
-        def ask() -> list[dict[str, Any]]:
+        def look() -> list[dict[str, Any]]:
+            ended = self.process.poll()
             found = self.lines(event)
-            if not found and self.process.poll() is not None:
-                raise AssertionError(f"{self.name} ended with {self.process.returncode}:\n{self.tail()}")
+            assert len(found) >= times or ended is None, f"{self.name} ended with {ended}:\n{self.tail()}"
             return found
 
-        return wait_for(ask, f"{self.name} logs {event}", patience)[0]
+        found = await eventually(look, f"{self.name} logs {event}", lambda lines: len(lines) >= times)
+        return found[times - 1]
 
-    async def alogged(self, event: str, patience: float = PATIENCE_S) -> dict[str, Any]:
-        """The same while the event loop goes on."""
-        return await asyncio.to_thread(self.logged, event, patience)
+    async def ask(self, path: str) -> tuple[int, str]:
+        """What its ops port answers, once it is ready: status and body."""
+        port = (await self.logged("ready"))["ops_port"]
+        limit = aiohttp.ClientTimeout(total=PATIENCE_S)
+        async with (
+            aiohttp.ClientSession(timeout=limit) as http,
+            http.get(f"http://127.0.0.1:{port}{path}") as answer,
+        ):
+            return answer.status, await answer.text()
 
-    def scrape(self) -> dict[str, float]:
+    async def scrape(self) -> dict[str, float]:
         """What its `/metrics` says: series as printed -> value."""
-        port = self.logged("ready")["ops_port"]
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE_S) as answer:
-            text = answer.read().decode()
+        status, text = await self.ask("/metrics")
+        assert status == 200, text
         rows = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
         return {series: float(value) for series, _, value in rows}
-
-    async def ascrape(self) -> dict[str, float]:
-        """The same while the event loop goes on."""
-        return await asyncio.to_thread(self.scrape)
 
     def rss(self) -> int:
         """Resident bytes now."""
         resident = Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]
         return int(resident) * _PAGE_BYTES
 
-    def cpu_s(self) -> float:
-        """Seconds of CPU used so far."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
     def terminate(self) -> None:
         """Send SIGTERM; `ended` waits."""
         self.process.send_signal(signal.SIGTERM)
 
-    def ended(self) -> int:
+    async def ended(self) -> int:
         """Wait for its end: the exit code."""
-        return self.process.wait(PATIENCE_S)
+        code = await eventually(self.process.poll, f"{self.name} ends", lambda code: code is not None, patience=STOP_S)
+        assert code is not None
+        return code
 
     async def stop(self) -> int:
         """SIGTERM, and how it ended."""
         self.terminate()
-        return await asyncio.to_thread(self.ended)
+        return await self.ended()
+
+    def freeze(self) -> None:
+        """SIGSTOP: it does nothing more, and nothing notices by itself."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT: it goes on where it was."""
+        self.process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
         """SIGKILL, and nothing left of it. Harmless when it has ended."""
@@ -151,18 +158,20 @@ class Cluster:
     Args:
         redis_url: theirs.
         directory: for their logs.
-        settings: environment variables of all of them.
+
+    Attributes:
+        settings: environment variables of all that are started from now on.
+        services: in the order of their start, also those that have ended.
     """
 
-    def __init__(self, redis_url: str, directory: Path, **settings: str) -> None:
+    def __init__(self, redis_url: str, directory: Path) -> None:
         self._directory = directory
-        self._settings = {
+        self.settings = {
             "REDIS_URL": redis_url,
             "OPS_PORT": "0",
             "OPS_HOST": "127.0.0.1",
             "GATEWAY_HOST": "127.0.0.1",
             "JWT_SECRET": SECRET,
-            **settings,
         }
         self.services: list[Service] = []
 
@@ -179,23 +188,30 @@ class Cluster:
 
     def launch(self, name: str, **settings: str) -> Service:
         """Start a service and do not wait."""
-        own = {**self._settings, **settings}
         if name == "gateway":
-            own.setdefault("GATEWAY_PORT", str(free_port()))
-        service = Service(name, self._directory, len(self.services), own)
+            settings.setdefault("GATEWAY_PORT", str(free_port()))
+        return self.run(name, python_module(f"services.{name.replace('-', '_')}"), **settings)
+
+    def run(self, name: str, command: Sequence[str], **settings: str) -> Service:
+        """Start any command as one of the cluster and do not wait."""
+        files = self._directory / f"{name}-{len(self.services)}"
+        service = Service(name, command, files, {**self.settings, **settings})
         self.services.append(service)
         return service
 
-    def start(self, *names: str, **settings: str) -> Service:
+    async def start(self, *names: str, **settings: str) -> Service:
         """Start services and wait until all are ready; the first of them."""
         started = [self.launch(name, **settings) for name in names]
         for service in started:
-            service.logged("ready")
+            await service.logged("ready")
         return started[0]
 
-    async def astart(self, *names: str, **settings: str) -> Service:
-        """The same while the event loop goes on."""
-        started = [self.launch(name, **settings) for name in names]
-        for service in started:
-            await service.alogged("ready")
-        return started[0]
+    async def holder(self, bus: RedisBus, lease: str) -> Service:
+        """The living service that holds a lease, once one does."""
+        stamp = await eventually(lambda: bus.get(lease), f"a holder of {lease}")
+        assert stamp is not None
+        instance = stamp.decode().partition(":")[2]
+        for service in self.services:
+            if service.process.poll() is None and (await service.logged("ready"))["instance"] == instance:
+                return service
+        raise AssertionError(f"no process is {instance}")

@@ -35,6 +35,7 @@ from services.gateway.windows import Windows
 from shared.identity import AuthSettings, TokenVerifier, sign_development_token
 from shared.messages import Price, Trade, encode
 from shared.names.close_reasons import CloseReason
+from tests.support.manual_clock import ManualClock
 
 NOW_MS: Final = 1_800_000_000_000
 SECRET: Final = "a secret of at least thirty-two bytes"
@@ -94,19 +95,6 @@ class ManualLoop:
             timer.call()
             self.turn()
         self.now = end
-
-
-class ManualClock:
-    """`shared.clock.Clock` that stands still until told."""
-
-    def __init__(self) -> None:
-        self.ms = NOW_MS
-
-    def now_ms(self) -> int:
-        return self.ms
-
-    def monotonic(self) -> float:
-        return self.ms / 1000
 
 
 @dataclass(eq=False)
@@ -217,7 +205,7 @@ class GatewayParts:
         max_subscriptions: int = 200,
     ) -> None:
         self.loop = ManualLoop()
-        self.clock = ManualClock()
+        self.clock = ManualClock(NOW_MS / 1000)
         self.endings: list[CloseReason] = []
         self.encoder = Encoder(PARSERS)
         self.payloads = Payloads(decimals)

@@ -1,6 +1,5 @@
 """What tests with a real price-ingest share. Holds no test itself."""
 
-import asyncio
 import random
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable
@@ -13,9 +12,9 @@ from shared.bus.subscription import Subscription
 from shared.messages import Price, decode_price, decode_price_batch
 from shared.names import redis_keys
 from shared.tasks import TaskGroup
-from tests.support.service_process import eventually
+from tests.support.waiting import eventually
 
-INGEST: Final = "services.price_ingest"
+INGEST: Final = "price-ingest"
 SHARDS: Final = 16
 FEED: Final = redis_keys.FEED_PRICES
 CHUNK: Final = 2000
@@ -61,11 +60,7 @@ async def listening(bus: RedisBus) -> AsyncIterator[Market]:
         subscription.want(channel)
     async with TaskGroup() as tasks:
         tasks.spawn("listen", subscription.run())
-
-        async def live() -> set[str]:
-            return market.live
-
-        await eventually(live, lambda now: now == channels, "subscribed")
+        await eventually(lambda: market.live == channels, "subscribed")
         yield market
 
 
@@ -93,7 +88,7 @@ async def position(bus: RedisBus, stream: str = FEED) -> str:
 async def read_up(bus: RedisBus, stream: str = FEED) -> None:
     """Wait until a stream is folded to its end."""
     last = (await bus.last_ids([stream]))[stream]
-    await eventually(lambda: position(bus, stream), lambda at: at == last, f"{stream} read up to {last}")
+    await eventually(lambda: position(bus, stream), f"{stream} read up to {last}", lambda at: at == last)
 
 
 async def forget_prices(bus: RedisBus) -> None:
@@ -104,11 +99,9 @@ async def forget_prices(bus: RedisBus) -> None:
 
 async def heard(market: Market, symbol: str, price: str) -> Price:
     """Wait until a symbol's last published price is this one."""
-
-    async def last() -> Price | None:
-        return market.last(symbol)
-
-    found = await eventually(last, lambda now: now is not None and now.price == price, f"{symbol} at {price}")
+    found = await eventually(
+        lambda: market.last(symbol), f"{symbol} at {price}", lambda now: now is not None and now.price == price
+    )
     assert found is not None
     return found
 
@@ -125,14 +118,3 @@ def walk(ticks: int, symbols: int = 40, seed: int = 1) -> list[Fields]:
         price = f"{cents[symbol] // 100}.{cents[symbol] % 100:02d}"
         entries.append({"symbol": f"S{symbol}-USD", "price": price, "ts": str(1_763_800_000_000 + number - late)})
     return entries
-
-
-async def command(url: str, line: str) -> None:
-    """Send one command as text, as a person with a terminal does."""
-    host, _, port = url.removeprefix("redis://").rpartition(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
-    writer.write(line.encode() + b"\r\n")
-    answer = await reader.readline()
-    assert not answer.startswith(b"-"), answer
-    writer.close()
-    await writer.wait_closed()

@@ -18,11 +18,11 @@ import pytest
 import socketio
 
 from shared.tasks import TaskGroup
+from tests.support.hex_json import Json, from_wire, to_wire
 from tests.support.waiting import PATIENCE_S
 
 INTEROP: Final = Path(__file__).parents[1] / "interop"
 
-Json = Any  # what a client hands to its application
 Kind = Literal["js-json", "js-msgpack", "py-json", "py-msgpack"]
 KINDS: Final[tuple[Kind, ...]] = ("js-json", "js-msgpack", "py-json", "py-msgpack")
 
@@ -296,29 +296,3 @@ def need_node() -> None:
         pytest.skip("no node on PATH: install Node 20 or later, then `make setup`")
     if not (INTEROP / "node_modules" / "socket.io-client").is_dir():
         pytest.skip("the JavaScript clients are not installed: `make setup`")
-
-
-def to_wire(value: Json) -> Json:
-    """Bytes as the driver's lines have them."""
-    match value:
-        case bytes():
-            return {"$hex": value.hex()}
-        case dict():
-            return {key: to_wire(item) for key, item in value.items()}
-        case list() | tuple():
-            return [to_wire(item) for item in value]
-        case _:
-            return value
-
-
-def from_wire(value: Json) -> Json:
-    """And back."""
-    match value:
-        case {"$hex": digits}:
-            return bytes.fromhex(digits)
-        case dict():
-            return {key: from_wire(item) for key, item in value.items()}
-        case list():
-            return [from_wire(item) for item in value]
-        case _:
-            return value

@@ -22,7 +22,8 @@ from protocol.socketio.json_parser import JsonParser
 from protocol.socketio.msgpack_parser import MsgpackParser
 from protocol.socketio.packets import Ack, Connect, ConnectError, Disconnect, Event, Packet, Value
 from protocol.socketio.parser import Limits, MessageData, Parser
-from tests.fuzz.strategies import decode_all
+from tests.support.decoding import decode_all
+from tests.support.hex_json import from_wire
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 Item: TypeAlias = "dict[str, Json]"
@@ -66,19 +67,6 @@ def frames_of(item: Item, key: str) -> tuple[MessageData, ...]:
     return tuple(map(from_frame, frames))
 
 
-def with_bytes(value: Json) -> Value:
-    """Return a value with what stands for bytes replaced by bytes."""
-    match value:
-        case {"$hex": digits}:
-            return bytes.fromhex(str(digits))
-        case dict():
-            return {key: with_bytes(item) for key, item in value.items()}
-        case list():
-            return [with_bytes(item) for item in value]
-        case _:
-            return value
-
-
 def to_json(value: object) -> Json:
     """Return a value with its bytes as golden.json writes them, and decimals as JavaScript reads them."""
     match value:
@@ -97,7 +85,7 @@ def to_json(value: object) -> Json:
 def packet_of(item: Item) -> Packet:
     fields = item["packet"]
     assert isinstance(fields, dict)
-    namespace, data = str(fields["nsp"]), with_bytes(fields.get("data"))
+    namespace, data = str(fields["nsp"]), from_wire(fields.get("data"))
     ack_id = cast("int | None", fields.get("id"))
     match fields["type"], data:
         case 0, dict() | None:
@@ -116,7 +104,7 @@ def packet_of(item: Item) -> Packet:
 
 def engine_packet_of(fields: Json) -> engineio.Packet:
     assert isinstance(fields, dict)
-    kind, data = fields["type"], with_bytes(fields.get("data"))
+    kind, data = fields["type"], from_wire(fields.get("data"))
     if kind == "message":
         assert isinstance(data, (str, bytes))
         return engineio.Message(data)

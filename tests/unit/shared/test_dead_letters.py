@@ -6,19 +6,9 @@ from shared.dead_letters import LOG_INTERVAL_S, MAX_FIELDS, MAX_VALUE_BYTES, Dea
 from shared.names import redis_keys
 from shared.telemetry import Telemetry
 from shared.upstream import Refusal, UpstreamError
+from tests.support.manual_clock import ManualClock
 
 STREAM = redis_keys.DEAD_TRADES
-
-
-class ManualClock:
-    def __init__(self) -> None:
-        self.seconds = 1000.0
-
-    def now_ms(self) -> int:
-        return int(self.seconds * 1000)
-
-    def monotonic(self) -> float:
-        return self.seconds
 
 
 def letter(entry_id: str = "5-0", fields: dict[bytes, bytes] | None = None) -> DeadLetter:

@@ -9,23 +9,14 @@ from services.launcher.embedded_valkey import EmbeddedValkey
 from shared import reporting
 from shared.bus.redis_bus import RedisBus
 from shared.health import Health
-from shared.messages import ServiceReport, decode_report
+from shared.messages import ServiceReport
 from shared.names import redis_keys
 from shared.reporting import REDIS_GRACE_S, RedisWatch, Reporter, resident_bytes
 from shared.tasks import TaskGroup
 from shared.telemetry import Telemetry
-from tests.support.waiting import eventually, eventually_told
-
-
-class ManualClock:
-    def __init__(self) -> None:
-        self.seconds = 1000.0
-
-    def now_ms(self) -> int:
-        return int(self.seconds * 1000)
-
-    def monotonic(self) -> float:
-        return self.seconds
+from tests.support.manual_clock import ManualClock
+from tests.support.reports import report_of
+from tests.support.waiting import eventually
 
 
 def fill(fields: dict[str, Any]) -> None:
@@ -37,10 +28,9 @@ def reporter(bus: RedisBus, health: Health) -> Reporter:
 
 
 async def reported(bus: RedisBus) -> ServiceReport:
-    async def ask() -> bytes:
-        return (await bus.hash_all(redis_keys.SERVICE_REPORTS)).get(b"price-ingest-1", b"")
-
-    return decode_report(await eventually_told(ask, "a report"))
+    report = await eventually(lambda: report_of(bus, "price-ingest-1"), "a report")
+    assert report is not None
+    return report
 
 
 async def test_a_report_tells_who_how_much_and_whether_it_is_ready(bus: RedisBus):

@@ -26,7 +26,7 @@ from protocol.socketio.membership import Step
 from protocol.socketio.msgpack_parser import MsgpackParser
 from protocol.socketio.packets import Ack, Connect, ConnectError, Disconnect, Event, Packet, Value
 from protocol.socketio.parser import Limits, MessageData, Parser, Parsers
-from tests.fuzz.strategies import decode_all
+from tests.support.decoding import decode_all
 
 PARSERS = Parsers(JsonParser(Limits()), MsgpackParser(Limits()))
 SETTINGS = ConnectionSettings(parsers=PARSERS)

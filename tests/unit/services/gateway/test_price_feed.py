@@ -14,8 +14,9 @@ from shared.bus.redis_bus import RedisBus
 from shared.messages import VERSION, Price, PriceBatch, encode
 from shared.names import redis_keys
 from shared.tasks import TaskGroup
-from tests.support.fakes_gateway import ManualClock, make_price
-from tests.support.waiting import eventually, eventually_told
+from tests.support.fakes_gateway import NOW_MS, make_price
+from tests.support.manual_clock import ManualClock
+from tests.support.waiting import eventually
 
 SHARDS = 4
 A = "BTC-USDT"
@@ -28,7 +29,7 @@ SAME_SHARD = next(
 class Running:
     def __init__(self, bus: RedisBus, *, everything: bool = False) -> None:
         self.bus = bus
-        self.clock = ManualClock()
+        self.clock = ManualClock(NOW_MS / 1000)
         self.market = Market(everything=everything)
         self.changes: list[Change] = []
         self.ages: list[float] = []
@@ -134,7 +135,7 @@ async def test_a_shard_is_left_some_time_after_its_last_watcher(
     async def is_left() -> bool:
         return (await subscribers(bus))[channel] == 0
 
-    await eventually_told(is_left, "the shard was left")
+    await eventually(is_left, "the shard was left")
     assert not running.feed.is_live(A)
     running.feed.watch(A)
     await running.live(A)

@@ -2,17 +2,7 @@ from services.metrics.probes import RESCAN_S, Probes
 from shared.bus.entries import GroupInfo
 from shared.bus.redis_bus import RedisBus
 from shared.names import redis_keys
-
-
-class ManualClock:
-    def __init__(self) -> None:
-        self.seconds = 1000.0
-
-    def now_ms(self) -> int:
-        return 5000
-
-    def monotonic(self) -> float:
-        return self.seconds
+from tests.support.manual_clock import ManualClock
 
 
 async def add(bus: RedisBus, stream: str, *ids: str) -> None:
@@ -21,7 +11,7 @@ async def add(bus: RedisBus, stream: str, *ids: str) -> None:
 
 
 async def test_an_empty_redis_has_every_stream_at_zero(bus: RedisBus) -> None:
-    found = await Probes(bus, ManualClock(), 2).streams()
+    found = await Probes(bus, ManualClock(5.0), 2).streams()
     assert found.lengths == {
         "log:{trades:0}": 0,
         "log:{trades:1}": 0,
@@ -36,7 +26,7 @@ async def test_an_empty_redis_has_every_stream_at_zero(bus: RedisBus) -> None:
 
 
 async def test_a_feed_is_the_sum_of_its_partitions_which_are_looked_for_once_in_a_while(bus: RedisBus) -> None:
-    clock = ManualClock()
+    clock = ManualClock(5.0)
     probes = Probes(bus, clock, 1)
     await add(bus, "feed:trades", "1-0", "2-0")
     await add(bus, "feed:trades:7", "1-0")
@@ -57,11 +47,11 @@ async def test_lag_pending_and_age_are_those_of_the_notifiers_group(bus: RedisBu
     await bus._client.xreadgroup(redis_keys.TRADE_GROUP, "owner", {"feed:trades": ">"}, count=2)
     await bus.acknowledge("feed:trades", redis_keys.TRADE_GROUP, ["1000-0"])
     # Nobody has read the partition yet: all of it is lag.
-    assert (await Probes(bus, ManualClock(), 1).streams()).notifiers == GroupInfo(4, 2, 1, 3000)
+    assert (await Probes(bus, ManualClock(5.0), 1).streams()).notifiers == GroupInfo(4, 2, 1, 3000)
 
 
 async def test_reports_are_read_and_removed(bus: RedisBus) -> None:
-    probes = Probes(bus, ManualClock(), 1)
+    probes = Probes(bus, ManualClock(5.0), 1)
     await bus.hash_set(redis_keys.SERVICE_REPORTS, {"a": b"1", "b": b"2"})
     await probes.remove_reports([])
     await probes.remove_reports(["a"])

@@ -4,19 +4,12 @@ from services.price_ingest.feeds import Feed, GapReason
 from services.price_ingest.figures import Figures
 from shared.names import metrics
 from shared.telemetry import Telemetry
-
-
-class StoppedClock:
-    def now_ms(self) -> int:
-        return 1_763_800_000_500
-
-    def monotonic(self) -> float:
-        return 0.0
+from tests.support.manual_clock import ManualClock
 
 
 def test_prometheus_and_the_report_tell_the_same():
     telemetry = Telemetry()
-    figures = Figures(telemetry, StoppedClock())
+    figures = Figures(telemetry, ManualClock(1_763_800_000.5))
     figures.set_active(active=True)
     figures.count_read(Feed.TRADES, 7)
     figures.count_outcomes(3, {"unchanged": 2, "out_of_date": 1, "bad_decimal": 1}, 5)
@@ -47,7 +40,7 @@ def test_prometheus_and_the_report_tell_the_same():
 
 def test_every_series_stands_at_nought_before_the_first_tick():
     telemetry = Telemetry()
-    Figures(telemetry, StoppedClock())
+    Figures(telemetry, ManualClock(1_763_800_000.5))
     text = telemetry.exposition("")[0].decode()
     assert 'tickwire_ingest_ticks_total{feed="prices"} 0.0' in text
     assert 'tickwire_ingest_dropped_total{reason="too_many_symbols"} 0.0' in text

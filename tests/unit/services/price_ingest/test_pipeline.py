@@ -18,7 +18,7 @@ from shared.messages import Price, decode_price, decode_price_batch
 from shared.names import metrics, redis_keys
 from shared.tasks import TaskGroup
 from shared.telemetry import Telemetry
-from tests.support.waiting import PATIENCE_S, eventually_told
+from tests.support.waiting import PATIENCE_S, eventually
 
 FEED = redis_keys.FEED_PRICES
 
@@ -41,7 +41,7 @@ async def start(bus: RedisBus, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
             letters = DeadLetters(bus, redis_keys.DEAD_PRICES, telemetry, clock)
             store = PriceStore(bus, lease, 1, clock)
             tasks.spawn("pipeline", Pipeline(bus, store, letters, figures, clock, publish_s, Book(max_symbols)).run())
-            await eventually_told(lambda: _is_there(bus, redis_keys.PRICE_EPOCH), "an epoch")
+            await eventually(lambda: _is_there(bus, redis_keys.PRICE_EPOCH), "an epoch")
             return figures
 
         yield run
@@ -117,14 +117,14 @@ async def test_the_snapshot_is_published_once_at_the_start(start: Start, bus: Re
 async def test_what_came_while_nobody_read_is_folded_and_the_numbers_go_on(start: Start, bus: RedisBus):
     await feed(bus, "1", "2", "2.0", "3")
     await start()
-    await eventually_told(lambda: is_read_up(bus), "read up")
+    await eventually(lambda: is_read_up(bus), "read up")
     assert await snapshot(bus) == {"X": Price("3", 5000, 3, 3)}
 
 
 async def test_a_partition_that_appears_later_is_read_from_its_beginning(start: Start, bus: RedisBus):
     await start()
     await feed(bus, "7", "8", stream="feed:trades:3")
-    await eventually_told(lambda: is_read_up(bus, "feed:trades:3"), "read up")
+    await eventually(lambda: is_read_up(bus, "feed:trades:3"), "read up")
     assert (await snapshot(bus))["X"].price == "8"
 
 
@@ -133,8 +133,8 @@ async def test_a_bad_price_is_a_dead_letter_and_a_bad_trade_is_only_counted(star
     bad, good = {"symbol": "X", "price": "cheap"}, {"symbol": "X", "price": "1"}
     await bus.append(FEED, [bad, good], 100)  # not at once: each may be read alone
     await bus.append(redis_keys.FEED_TRADES, [bad], 100)
-    await eventually_told(lambda: is_read_up(bus), "read up")
-    await eventually_told(lambda: is_read_up(bus, redis_keys.FEED_TRADES), "read up")
+    await eventually(lambda: is_read_up(bus), "read up")
+    await eventually(lambda: is_read_up(bus, redis_keys.FEED_TRADES), "read up")
     (letter,) = (await bus.read({redis_keys.DEAD_PRICES: "0"}, 10, 0))[redis_keys.DEAD_PRICES]
     assert (letter.fields[b"reason"], letter.fields[b"stream"]) == (b"bad_decimal", FEED.encode())
     report = figures.report()
@@ -154,7 +154,7 @@ async def test_unchanged_late_and_surplus_ticks_are_counted_by_reason(start: Sta
         ],
         100,
     )
-    await eventually_told(lambda: is_read_up(bus), "read up")
+    await eventually(lambda: is_read_up(bus), "read up")
     report = figures.report()
     assert (report[metrics.TICKS_ACCEPTED.name], report[metrics.TICKS_DROPPED.name]) == (1, 3)
     assert report[metrics.SYMBOLS.name] == 1
@@ -163,10 +163,10 @@ async def test_unchanged_late_and_surplus_ticks_are_counted_by_reason(start: Sta
 async def test_a_stream_that_begins_anew_is_noticed_and_read(start: Start, bus: RedisBus):
     figures = await start()
     await bus._client.xadd(FEED, {"symbol": "X", "price": "1", "ts": "5"}, id="9999999999999-0")
-    await eventually_told(lambda: is_read_up(bus), "read up")
+    await eventually(lambda: is_read_up(bus), "read up")
     await bus._client.delete(FEED)
     await feed(bus, "2")
-    await eventually_told(lambda: is_read_up(bus), "read up")
+    await eventually(lambda: is_read_up(bus), "read up")
     assert (await snapshot(bus))["X"] == Price("2", 5000, 2, 1)
     assert figures.report()[metrics.INGEST_GAPS.name] >= 1
 
@@ -177,7 +177,7 @@ async def test_entries_trimmed_while_nobody_read_are_counted_as_a_gap(start: Sta
     await bus.hash_set(redis_keys.PRICE_POSITIONS, {FEED: first.id.encode()})
     await bus._client.xtrim(FEED, maxlen=1, approximate=False)
     figures = await start()
-    await eventually_told(lambda: is_read_up(bus), "read up")
+    await eventually(lambda: is_read_up(bus), "read up")
     assert await position(bus) == last.id
     assert (await snapshot(bus))["X"].price == "4"
     assert figures.report()[metrics.INGEST_GAPS.name] == 1

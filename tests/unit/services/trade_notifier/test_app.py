@@ -1,7 +1,6 @@
 """The rest of it shows only in a running service: tests/integration/test_trade_notifier.py."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -18,6 +17,7 @@ from shared.names import metrics, redis_keys
 from shared.settings import CommonSettings
 from shared.tasks import TaskGroup
 from shared.telemetry import Telemetry
+from tests.support.waiting import eventually
 
 
 @pytest.fixture
@@ -25,12 +25,6 @@ async def runtime(bus: RedisBus) -> AsyncIterator[Runtime]:
     telemetry = Telemetry()
     async with TaskGroup() as tasks:
         yield Runtime("trade-notifier", "me", CommonSettings(), bus, SystemClock(), telemetry, Health(telemetry), tasks)
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not holds():  # noqa: ASYNC110 - what is waited for sets no event
-            await asyncio.sleep(0.01)
 
 
 def ignored(lines: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -52,8 +46,8 @@ async def test_streams_without_number_are_left_out_and_too_many_are_named(
     notifier = NotifierApp(runtime, NotifierSettings())
     with capture_logs() as lines:
         await notifier.start()
-        await until(lambda: bool(ignored(lines)))
+        await eventually(lambda: ignored(lines), "the streams are looked for")
     assert ignored(lines) == ["feed:trades:2"]
-    await until(lambda: owned(notifier) == 3)
+    await eventually(lambda: owned(notifier) == 3, "streams owned")
     await notifier.stop()
     assert owned(notifier) == 0

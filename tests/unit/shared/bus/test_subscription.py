@@ -10,7 +10,7 @@ from services.launcher.embedded_valkey import EmbeddedValkey
 from shared.bus.redis_bus import RedisBus
 from shared.bus.subscription import Subscription
 from shared.tasks import TaskGroup
-from tests.support.waiting import eventually, eventually_told
+from tests.support.waiting import eventually
 
 
 class Listener:
@@ -43,7 +43,7 @@ class Listener:
             await asyncio.sleep(0)
             return (channel, data) in self.messages
 
-        await eventually_told(again, f"{data!r} on {channel}")
+        await eventually(again, f"{data!r} on {channel}")
 
 
 async def subscribers(bus: RedisBus, channel: str) -> int:
@@ -55,7 +55,7 @@ async def nobody_listens(bus: RedisBus, channel: str) -> None:
     async def ask() -> bool:
         return await subscribers(bus, channel) == 0
 
-    await eventually_told(ask, f"nobody on {channel}")
+    await eventually(ask, f"nobody on {channel}")
 
 
 @pytest.fixture

@@ -5,17 +5,7 @@ import io
 from rich.console import Console
 
 from services.launcher.feeds.progress import ProgressBar, ProgressLines
-
-
-class ManualClock:
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def now_ms(self) -> int:
-        return int(self.seconds * 1000)
-
-    def monotonic(self) -> float:
-        return self.seconds
+from tests.support.manual_clock import ManualClock
 
 
 def test_lines_come_every_two_seconds_with_rows_rate_and_share(capsys):

@@ -1,0 +1,20 @@
+"""What tests that start processes share with each other, whatever they start."""
+
+import os
+from pathlib import Path
+from typing import Final
+
+_INHERITED: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV")
+
+
+def inherited() -> dict[str, str]:
+    """What a started process gets of the environment: a developer's own settings must not change what tests see."""
+    return {name: os.environ[name] for name in _INHERITED if name in os.environ}
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended and only waits to be asked how does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,13 @@
+"""The recorded market: 78,638 Binance trades of six symbols. It lies beside the project, where it is there at all."""
+
+from typing import Final
+
+import pytest
+
+from tests.support.source_tree import ROOT
+
+RECORDED: Final = ROOT.parent / "shared" / "data" / "binance-20240809" / "trades.csv.gz"
+
+needs_recording: Final = pytest.mark.skipif(
+    not RECORDED.exists(), reason=f"the recorded trades are not beside the project: {RECORDED.name}"
+)
