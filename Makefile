@@ -2,19 +2,23 @@
 PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := protocol shared services tests
+SYSTEM_PACKAGES ?= nginx-light haproxy chromium
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint types layers unit interop fuzz bench readme constraints clean
+.PHONY: help setup system demo test check lint types layers unit interop fuzz bench readme constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: .venv/.installed tests/interop/node_modules/.installed ## install all that the others need; harmless to repeat
 
+system: ## install the proxies and the browser of the tests, where apt-get and root are; SYSTEM_PACKAGES= for none
+	@tests/interop/install_packages.sh $(SYSTEM_PACKAGES)
+
 demo: .venv/.installed ## a whole cluster in this terminal, with a simulated market
 	@$(BIN)/tickwire up
 
-test: setup check ## every test that CI runs, real Redis and real clients included
+test: setup system check ## every test that CI runs, real Redis and real clients included
 	$(BIN)/pytest
 
 check: lint types layers ## what needs no running: format, lint, types, import rules
@@ -32,11 +36,12 @@ layers: .venv/.installed ## who may import whom
 unit: .venv/.installed ## only the tests that take no more than a moment
 	$(BIN)/pytest tests/unit tests/contract tests/architecture
 
-interop: setup ## only the stock JavaScript and Python clients
+interop: setup system ## only the stock clients, the proxies and the browser
 	$(BIN)/pytest -m interop
 
-fuzz: .venv/.installed ## throw input at the protocol for a minute
+fuzz: .venv/.installed ## throw input at the protocol and at the client port, a minute each
 	$(BIN)/python -m tests.fuzz.fuzz_protocol --seconds 60 --target all
+	$(BIN)/python -m tests.fuzz.fuzz_http --seconds 60
 
 bench: .venv/.installed ## CPU for each delivered update, bytes for each connection
 	$(BIN)/python -m tests.load.bench_gateway

@@ -160,6 +160,7 @@ def _websocket_limits(settings: GatewaySettings) -> WebSocketLimits:
         frame_rate=settings.max_frames_per_second,
         frame_burst=4 * settings.max_frames_per_second,
         write_timeout=settings.write_timeout_ms / 1000,
+        deflate=settings.permessage_deflate,
     )
 
 
@@ -169,4 +170,5 @@ def _server_settings(settings: GatewaySettings) -> ServerSettings:
         max_connections=settings.max_connections,
         max_accepts=settings.max_accepts_per_second,
         head_timeout=settings.handshake_timeout_ms / 1000,
+        cookie=settings.sticky_cookie,
     )

@@ -53,14 +53,29 @@ def unframe(frames: bytes) -> Iterator[str | bytes]:
     """Take finished frames apart again: the Engine.IO packets in them, text or binary, in order."""
     at = 0
     while at < len(frames):
-        length = frames[at + 1]
-        start = at + 2
-        if length == _MEDIUM_MARK:
-            length = int.from_bytes(frames[start : start + 2], "big")
-            start += 2
-        elif length == _LONG_MARK:
-            length = int.from_bytes(frames[start : start + 8], "big")
-            start += 8
-        payload = frames[start : start + length]
+        start, end = _payload_of(frames, at)
+        payload = frames[start:end]
         yield payload.decode() if frames[at] == _FIN_TEXT else payload
-        at = start + length
+        at = end
+
+
+def split_frames(frames: bytes, most: int) -> tuple[bytes, bytes]:
+    """The first `most` of finished frames, and the rest."""
+    at = 0
+    while at < len(frames) and most > 0:
+        _, at = _payload_of(frames, at)
+        most -= 1
+    return frames[:at], frames[at:]
+
+
+def _payload_of(frames: bytes, at: int) -> tuple[int, int]:
+    """Where the payload of the frame that begins at `at` begins and ends."""
+    length = frames[at + 1]
+    start = at + 2
+    if length == _MEDIUM_MARK:
+        length = int.from_bytes(frames[start : start + 2], "big")
+        start += 2
+    elif length == _LONG_MARK:
+        length = int.from_bytes(frames[start : start + 8], "big")
+        start += 8
+    return start, start + length

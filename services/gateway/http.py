@@ -22,9 +22,13 @@ MAX_TARGET: Final = 8_192
 MAX_HEADER_LINE: Final = 8_192
 MAX_HEADERS: Final = 128
 MAX_QUERY_FIELDS: Final = 32
+MAX_CHUNKING: Final = 8
+"""Bytes sent for each byte of body that is allowed: one in a chunk of its own takes six; trailers count too."""
+
 LINGER_S: Final = 1.0
 BODY_TIMEOUT_S: Final = 10.0
 IDLE_TIMEOUT_S: Final = 60.0
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 Headers = Sequence[tuple[str, str]]
 
@@ -73,7 +77,7 @@ class Exchange:
 
     Attributes:
         request: its head.
-        body: what came of it so far; whole when `Site.finish` is called.
+        body: set when `Site.finish` is called.
         aborted: called when it will not be completed: the client went away (True), or it is refused (False); set by
             whoever answers later.
     """
@@ -96,6 +100,7 @@ class Exchange:
         """Answer; harmless when it was answered, or when the client is gone."""
         if not self.answered:
             self.answered = True
+            self._connection.before_answer()
             self._connection.answer(_response(status, body, content_type, headers, self._connection.closes))
 
     def answer_whole(self, response: bytes) -> None:
@@ -168,6 +173,10 @@ class HttpConnection(asyncio.Protocol):
 
     # Called by `Exchange`
 
+    def before_answer(self) -> None:
+        """A request that is answered before its body has come is the last one: the rest of it is not read."""
+        self.closes = self.closes or not self._complete
+
     def answer(self, response: bytes) -> None:
         """Write an answer; then the next request, or the end."""
         if self.transport.is_closing():
@@ -181,8 +190,8 @@ class HttpConnection(asyncio.Protocol):
 
     def let_go(self) -> None:
         """Somebody else has the transport now."""
-        self._timeout_at = inf
-        self._deadlines.forget(self)
+        self._leave()
+        self._exchange = None
 
     # Called by the event loop
 
@@ -191,14 +200,15 @@ class HttpConnection(asyncio.Protocol):
         self.transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
         self._set_timeout(self._head_timeout)
 
+    def eof_received(self) -> bool:
+        """It cancels what it waits for: noted now, so that its next request, on another connection, finds that done."""
+        self._abandon()
+        return False
+
     def connection_lost(self, _error: Exception | None) -> None:
         """It has gone."""
-        self._timeout_at = inf
-        self._deadlines.forget(self)
-        exchange, self._exchange = self._exchange, None
-        if exchange is not None and not exchange.answered:
-            exchange.answered = True
-            exchange.aborted(True)  # noqa: FBT003 - a callback
+        self._leave()
+        self._abandon()
 
     def data_received(self, data: bytes) -> None:
         """Take bytes of a request."""
@@ -211,6 +221,15 @@ class HttpConnection(asyncio.Protocol):
             self._take(data)
         except HttpError as error:
             self._refuse(error)
+
+    def pause_writing(self) -> None:
+        """The client does not read its answers: take no more requests until it does, or until they time out."""
+        self.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """It reads again."""
+        if not self.transport.is_closing():
+            self.transport.resume_reading()
 
     # Called by httptools
 
@@ -246,6 +265,8 @@ class HttpConnection(asyncio.Protocol):
             self._exchange = Exchange(self, self._request())
             self._set_timeout(BODY_TIMEOUT_S)
             self._site.begin(self._exchange)
+            if not self._exchange.answered and self._awaits_leave(self._exchange.request):
+                self.transport.write(_CONTINUE)
         except HttpError as error:  # raised here, it would become the parser's own error
             self._error = error
 
@@ -253,10 +274,10 @@ class HttpConnection(asyncio.Protocol):
         """Take a part of the body."""
         if self._exchange is None or self._exchange.answered:
             return
-        if len(self._exchange.body) + len(body) > self._max_body:
+        if len(self._body) + len(body) > self._max_body:
             self._error = HttpError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
             return
-        self._exchange.body += body
+        self._body += body
 
     def on_message_complete(self) -> None:
         """The request is complete."""
@@ -282,6 +303,7 @@ class HttpConnection(asyncio.Protocol):
         exchange = self._exchange
         if self._complete and exchange is not None and not exchange.answered:
             self._timeout_at = inf
+            exchange.body = bytes(self._body)
             self._site.finish(exchange, rest)
 
     def _feed(self, data: bytes) -> bytes:
@@ -301,6 +323,8 @@ class HttpConnection(asyncio.Protocol):
         self._raise_error()
         if self._exchange is None and self._received > MAX_HEAD:
             raise HttpError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"request head over {MAX_HEAD} bytes")
+        if not self._complete and self._received > MAX_HEAD + MAX_CHUNKING * self._max_body:
+            raise HttpError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
         return rest
 
     def _raise_error(self) -> None:
@@ -309,8 +333,7 @@ class HttpConnection(asyncio.Protocol):
 
     def _refuse(self, error: HttpError) -> None:
         exchange = self._exchange
-        if exchange is not None and exchange.answered:
-            self.transport.abort()
+        if self._lingering:  # what is wrong came after a request that has its answer
             return
         if exchange is not None:
             exchange.answered = True
@@ -325,7 +348,7 @@ class HttpConnection(asyncio.Protocol):
         """
         self._lingering = True
         self.transport.write_eof()
-        self._set_timeout(LINGER_S)
+        self._set_timeout(IDLE_TIMEOUT_S if self.transport.get_write_buffer_size() else LINGER_S)
 
     def _reset(self) -> None:
         """Be ready for the next request."""
@@ -336,11 +359,26 @@ class HttpConnection(asyncio.Protocol):
         self._headers: list[tuple[str, str]] = []
         self._head_bytes = 0
         self._received = 0
+        self._body = bytearray()
 
     def _set_timeout(self, seconds: float) -> None:
-        self._deadlines.forget(self)
         self._timeout_at = asyncio.get_running_loop().time() + seconds
         self._deadlines.watch(self)
+
+    def _abandon(self) -> None:
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None and not exchange.answered:
+            exchange.answered = True
+            exchange.aborted(True)  # noqa: FBT003 - a callback
+
+    def _leave(self) -> None:
+        self._timeout_at = inf
+        self._deadlines.forget(self)
+        del self._parser  # it holds our methods: a cycle, in which each connection would wait for the collector
+
+    def _awaits_leave(self, request: HttpRequest) -> bool:
+        """Whether the body comes only after a word from us (RFC 9110 section 10.1.1)."""
+        return (request.header("expect") or "").lower() == "100-continue" and self._parser.get_http_version() == "1.1"
 
     def _request(self) -> HttpRequest:
         target = self._target.decode("latin-1")

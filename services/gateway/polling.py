@@ -5,9 +5,10 @@ an upgrade what still waits can go out on the WebSocket as it is (protocol refer
 """
 
 import gzip
+import re
 import zlib
 from binascii import b2a_base64
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from http import HTTPStatus
 from math import inf
 from typing import Final
@@ -15,7 +16,7 @@ from typing import Final
 from protocol.engineio.payload import PayloadLimits, decode_payload, join_frames
 from protocol.errors import PeerError
 from services.gateway.connection import EngineConnection
-from services.gateway.frames import unframe
+from services.gateway.frames import split_frames, unframe
 from services.gateway.http import Exchange, Headers
 from shared.names import close_reasons
 from shared.names.close_reasons import CloseReason
@@ -29,9 +30,28 @@ HIGH_WATER: Final = 65_536
 CLOSE_WAIT_S: Final = 30.0
 """A goodbye waits so long for a GET to travel in."""
 
+LATE_POLL_S: Final = 1.0
+"""A client that leaves may have sent a GET before its POST, which comes after it: they race on two TCP connections."""
+
+FEW_PACKETS: Final = 15
+"""Packets in one answer, a goodbye left out: python-engineio's client takes 16, and breaks off on more."""
+
+_takes_all: Final = re.compile("Mozilla/|node-XMLHttpRequest").match
+"""User agents of the JavaScript clients, which take any number."""
+
+_is_python: Final = re.compile("python", re.IGNORECASE).search
+"""User agents of python-engineio's clients: to them a goodbye means never to come back, a failed poll to reconnect."""
+
 TEXT: Final = "text/plain; charset=UTF-8"
+_is_zero: Final = re.compile(r"\s*q\s*=\s*0(\.0*)?\s*$").match
+"""A weight that says: anything but this coding (RFC 9110 section 12.4.2)."""
+
+_AT_ONCE: Final = frozenset({close_reasons.PEER_GONE, close_reasons.PING_TIMEOUT, close_reasons.PROTOCOL_ERROR})
+"""Endings after which the next request finds nobody: no goodbye waits for it."""
+
 _CLOSE: Final = b"1"
 _NOOP: Final = b"6"
+_UNKNOWN: Final = b'{"code":1,"message":"Session ID unknown"}'
 
 
 class Polling:
@@ -74,7 +94,7 @@ class Polling:
         self._post: Exchange | None = None
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
-        self._closing = False
+        self._closing: CloseReason | None = None
         self._close_at = inf
 
     def serve(self, connection: EngineConnection) -> None:
@@ -84,7 +104,7 @@ class Polling:
     @property
     def is_closing(self) -> bool:
         """Whether only a goodbye is left to be said."""
-        return self._closing
+        return self._closing is not None
 
     # Requests
 
@@ -96,9 +116,13 @@ class Polling:
             return
         self._get = exchange
         exchange.aborted = self._get_aborted
-        if self._closing:
-            self._answer_get([_CLOSE])
-            self._lose(close_reasons.PEER_GONE)
+        if self._closing is not None:
+            packets = self._take_packets(exchange)
+            if self._waiting or (packets and _fails_poll(exchange, self._closing)):  # last words come first
+                self._answer_get(packets)
+            else:
+                self._say_goodbye(self._closing, packets)
+                self._lose(close_reasons.PEER_GONE)
         elif self._connection is not None and self._connection.ends_polls:
             self.release()
         elif self._waiting:
@@ -106,7 +130,7 @@ class Polling:
 
     def begin_post(self, exchange: Exchange) -> None:
         """The head of a POST is here; its body may take a while."""
-        if self._post is not None or self._closing:
+        if self._post is not None or self._closing is not None:
             refuse(exchange, self._headers(exchange))
             self._end(close_reasons.PROTOCOL_ERROR)
             return
@@ -158,18 +182,17 @@ class Polling:
 
     def close(self, reason: CloseReason) -> None:
         """Say goodbye in the parked GET, or in the next one if it comes soon."""
-        if self._closing:
+        if self._closing is not None:
             return
-        self._closing = True
-        if reason is close_reasons.PEER_GONE or reason.abrupt:
-            if self._get is not None:
-                self._answer_get([_CLOSE])
+        self._closing = reason
+        if self._get is not None:
+            self._say_goodbye(reason)
             self._lose(reason)
-        elif self._get is not None:
-            self._answer_get([_NOOP if reason is close_reasons.CLIENT_LEFT else _CLOSE])
+        elif reason in _AT_ONCE or reason.abrupt:
             self._lose(reason)
         elif reason is close_reasons.CLIENT_LEFT:
-            self._lose(reason)
+            self._waiting, self._waiting_bytes = [], 0
+            self._close_at = self._now() + LATE_POLL_S
         else:
             self._close_at = self._now() + CLOSE_WAIT_S
 
@@ -185,16 +208,35 @@ class Polling:
     def abort(self) -> None:
         """Leave at once."""
         if self._get is not None:
-            self._answer_get([_CLOSE])
+            self._say_goodbye(close_reasons.SERVER_STOPPING)
         self._lose(close_reasons.SERVER_STOPPING)
 
     def _answer_waiting(self) -> None:
-        packets = [_as_text(data) for frames in self._waiting for data in unframe(frames)]
+        assert self._get is not None
         was_full = not self.writable
-        self._waiting, self._waiting_bytes = [], 0
-        self._answer_get(packets)
-        if was_full and self._connection is not None:
+        self._answer_get(self._take_packets(self._get))
+        if was_full and self.writable and self._connection is not None:
             self._connection.drained()
+
+    def _say_goodbye(self, reason: CloseReason, last: Sequence[bytes] = ()) -> None:
+        """End the parked GET, and with it the client's side, in the way after which it does what `reason` asks."""
+        exchange = self._get
+        assert exchange is not None
+        if reason is close_reasons.CLIENT_LEFT:
+            self._answer_get([_NOOP])
+        elif _fails_poll(exchange, reason):
+            self._get = None
+            exchange.answer(HTTPStatus.BAD_REQUEST, _UNKNOWN, "application/json", self._headers(exchange))
+        else:
+            self._answer_get([*last, _CLOSE])
+
+    def _take_packets(self, exchange: Exchange) -> list[bytes]:
+        """As many of those that wait as this client takes in one answer."""
+        frames, rest = b"".join(self._waiting), b""
+        if not _takes_all(exchange.request.header("user-agent") or ""):
+            frames, rest = split_frames(frames, FEW_PACKETS)
+        self._waiting, self._waiting_bytes = [rest] if rest else [], len(rest)
+        return [_as_text(data) for data in unframe(frames)]
 
     def _answer_get(self, packets: list[bytes]) -> None:
         exchange, self._get = self._get, None
@@ -226,6 +268,10 @@ class Polling:
             connection.carrier_lost(reason)
 
 
+def _fails_poll(exchange: Exchange, reason: CloseReason) -> bool:
+    return reason.reconnect and _is_python(exchange.request.header("user-agent") or "") is not None
+
+
 def refuse(exchange: Exchange, headers: Headers) -> None:
     """What the reference server says to a request that it cannot place: 400, code 3."""
     exchange.answer(HTTPStatus.BAD_REQUEST, b'{"code":3,"message":"Bad request"}', "application/json", headers)
@@ -235,11 +281,16 @@ def _as_text(data: str | bytes) -> bytes:
     return data.encode() if isinstance(data, str) else b"b" + b2a_base64(data, newline=False)
 
 
+def _codings(accepted: str) -> Iterator[tuple[str, str, str]]:
+    return (coding.partition(";") for coding in accepted.split(","))
+
+
 def _compressed(body: bytes, accepted: str) -> tuple[bytes, list[tuple[str, str]]]:
     if len(body) < COMPRESS_FROM:
         return body, []
-    if "gzip" in accepted:
+    codings = {name.strip() for name, _, weight in _codings(accepted) if not _is_zero(weight)}
+    if "gzip" in codings:
         return gzip.compress(body, compresslevel=1), [("Content-Encoding", "gzip")]
-    if "deflate" in accepted:
+    if "deflate" in codings:
         return zlib.compress(body, level=1), [("Content-Encoding", "deflate")]
     return body, []

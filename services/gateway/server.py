@@ -208,8 +208,7 @@ class Server:
             return self._check_known(request, mount, sid, transport)
         if request.method != "GET":
             raise _EngineError(2, "Bad handshake method")
-        framed = request.count("content-length") or request.count("transfer-encoding")
-        if request.is_upgrade != (transport == Transport.WEBSOCKET) or (request.is_upgrade and framed):
+        if request.is_upgrade != (transport == Transport.WEBSOCKET) or _is_framed_upgrade(request):
             raise _EngineError(3, "Bad request")
         if not self._cors.allows(request.header("origin")):
             raise _EngineError(4, "Origin not allowed", HTTPStatus.FORBIDDEN)
@@ -227,7 +226,9 @@ class Server:
             raise _EngineError(3, "Bad request")
         if request.query.get("EIO") != "4" or (request.is_upgrade and transport != Transport.WEBSOCKET):
             raise _EngineError(3, "Bad request")
-        if request.method not in ("GET", "POST"):
+        if _is_framed_upgrade(request):
+            raise _EngineError(3, "Bad request")
+        if request.method not in (("GET",) if request.is_upgrade else ("GET", "POST")):
             raise _EngineError(2, "Bad handshake method")
         return connection
 
@@ -313,6 +314,10 @@ class Server:
     def _connect(self) -> HttpConnection:
         largest = max(mount.session_settings.max_payload for _, mount, _ in self._mounts)
         return HttpConnection(self, self._deadlines, self._settings.head_timeout, largest)
+
+
+def _is_framed_upgrade(request: HttpRequest) -> bool:
+    return request.is_upgrade and bool(request.count("content-length") or request.count("transfer-encoding"))
 
 
 def _tune(transport: asyncio.Transport) -> None:

@@ -1,9 +1,13 @@
 """What a gateway reads from the environment. Only `app.py` holds these; parts receive values."""
 
+import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from shared.settings import NotNegative, Port, Positive, setting
+
+_is_cookie_name: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]*").fullmatch
+"""A token (RFC 9110 section 5.6.2), or nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +19,9 @@ class GatewaySettings:
     allowed_origins: tuple[str, ...] = setting(
         ("*",), "browser origins that may connect, exactly as browsers send them; `*` is any"
     )
+    sticky_cookie: str = setting(
+        "", "name of a cookie that long-polling handshakes set, for balancers that route by it; empty: none"
+    )
     auth_mode: Literal["optional", "required"] = setting(
         "optional", "`required` refuses a client that connects without a token"
     )
@@ -24,6 +31,9 @@ class GatewaySettings:
     handshake_timeout_ms: Positive = setting(5_000, "for a whole request head", "ms")
     write_timeout_ms: Positive = setting(10_000, "without one byte drained, until a client is disconnected", "ms")
     max_payload_bytes: Positive = setting(16_384, "largest message that a client may send", "bytes")
+    permessage_deflate: bool = setting(
+        default=False, meaning="offer compression to WebSocket clients that ask for it: less traffic, more CPU"
+    )
     max_buffered_bytes: Positive = setting(
         1_048_576, "unsent bytes of one client beside prices and trades, until it is disconnected", "bytes"
     )
@@ -54,11 +64,14 @@ class GatewaySettings:
 
     def problems(self) -> list[str]:
         """What cannot work, by variable."""
+        found = []
         try:
             self.event_rates()
         except ValueError as error:
-            return [f"RATE_LIMITS: {error}"]
-        return []
+            found.append(f"RATE_LIMITS: {error}")
+        if not _is_cookie_name(self.sticky_cookie):
+            found.append(f"STICKY_COOKIE={self.sticky_cookie!r}: not the name of a cookie")
+        return found
 
     def event_rates(self) -> dict[str, float]:
         """`RATE_LIMITS` as event -> events a second.

@@ -18,17 +18,17 @@ from shared.names.close_reasons import CLIENT_LEFT, PROTOCOL_ERROR, CloseReason
 class Probe:
     """One probing WebSocket."""
 
-    __slots__ = ("_connection", "_socket")
+    __slots__ = ("_connection", "_socket", "_timer")
 
     def __init__(self, connection: EngineConnection, carrier: WebSocket) -> None:
         self._connection: EngineConnection | None = connection
         self._socket = carrier
+        self._timer: asyncio.TimerHandle | None = None
 
     @property
     def now(self) -> float:
         """The event loop's clock."""
-        assert self._connection is not None
-        return self._connection.now
+        return asyncio.get_running_loop().time()
 
     def receive_frame(self, frame: str | bytes) -> None:
         """Take one frame of the probing WebSocket."""
@@ -54,7 +54,7 @@ class Probe:
         """Close the probing WebSocket, and only that."""
         self._connection = None
         self._socket.close(PROTOCOL_ERROR)
-        asyncio.get_running_loop().call_later(CLOSE_TIMEOUT_S, self._socket.abort)
+        self._timer = asyncio.get_running_loop().call_later(CLOSE_TIMEOUT_S, self._socket.abort)
 
     def end(self, _reason: CloseReason) -> None:
         """The WebSocket broke a rule or left: the upgrade has failed, polling goes on."""
@@ -67,6 +67,8 @@ class Probe:
         if self._connection is not None:
             self._connection.fail_probe()
             self._connection = None
+        if self._timer is not None:
+            self._timer.cancel()
 
     def drained(self) -> None:
         """Nothing waits for it."""

@@ -3,8 +3,10 @@
 Feeds the gateway's own `/metrics` and its report to the metrics service, every two seconds.
 """
 
+from collections import Counter
 from typing import Any
 
+from protocol.engineio.session import Transport
 from services.gateway.fanout import Fanout
 from services.gateway.handlers import Handlers
 from services.gateway.hub import Hub
@@ -69,7 +71,9 @@ class Vitals:
 
     def refresh(self) -> None:
         """Copy the plain numbers into the registry."""
-        self._connections.labels(transport="websocket").set(len(self._server.connections))
+        transports = Counter(connection.transport for connection in self._server.connections)
+        for transport in Transport:
+            self._connections.labels(transport=transport.value).set(transports[transport])
         self._rooms.set(len(self._hub))
         self._shards.set(self._prices.shards_watched)
         self._copy(metrics.ACCEPTED, {"": self._server.accepted})

@@ -233,6 +233,8 @@ class WebSocket(asyncio.Protocol):
         if not self._rewrites:
             self._hand(frames)
             return
+        if self._core.state is not State.OPEN:  # the client's goodbye came in the same read as what this answers
+            return
         for data in unframe(frames):
             if isinstance(data, str):
                 self._core.send_text(data.encode())

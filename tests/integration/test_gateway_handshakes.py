@@ -38,19 +38,23 @@ def plain(target: str, method: str = "GET", more: str = "") -> bytes:
 
 
 VERSION = "Unsupported protocol version"
+POLLING = PATH.replace("websocket", "polling")
 REFUSALS = [
     Refusal("another path", upgrade_head("/"), 404, "/socket.io/"),
     Refusal("the path without its slash", upgrade_head("/socket.io?EIO=4&transport=websocket"), 404, "/socket.io/"),
     Refusal("Engine.IO 3", upgrade_head(PATH.replace("EIO=4", "EIO=3")), 400, VERSION),
     Refusal("no Engine.IO version", upgrade_head("/socket.io/?transport=websocket"), 400, VERSION),
     Refusal("the version twice", upgrade_head(PATH + "&EIO=4"), 400, "twice"),
-    Refusal("polling", plain("/socket.io/?EIO=4&transport=polling"), 400, "Transport unknown", 0),
+    Refusal("polling with Engine.IO 3", plain(POLLING.replace("EIO=4", "EIO=3")), 400, VERSION, 5),
+    Refusal("polling with an unknown sid", plain(POLLING + "&sid=nobody"), 400, "Session ID unknown", 1),
+    Refusal("polling with a token in the URL", plain(POLLING + "&token=secret"), 400, "A token belongs", None),
+    Refusal("polling from afar", plain(POLLING, more="Origin: https://evil.example\r\n"), 403, "Origin not allowed", 4),
+    Refusal("a PUT", plain(POLLING, "PUT", "Content-Length: 0\r\n"), 400, "Bad handshake method", 2),
     Refusal("no transport", plain("/socket.io/?EIO=4"), 400, "Transport unknown", 0),
     Refusal("a transport of its own", plain("/socket.io/?EIO=4&transport=smoke"), 400, "Transport unknown", 0),
     Refusal("an unknown sid", plain(PATH + "&sid=nobody"), 400, "Session ID unknown", 1),
     Refusal("an unknown sid upgrading", upgrade_head(PATH + "&sid=nobody"), 400, "Session ID unknown"),
     Refusal("a POST without sid", plain(PATH, "POST", "Content-Length: 0\r\n"), 400, "Bad handshake method", 2),
-    Refusal("OPTIONS", plain(PATH, "OPTIONS"), 400, "Bad handshake method", 2),
     Refusal("no upgrade", plain(PATH), 400, "Bad request", 3),
     Refusal("an upgrade with a body", upgrade_head(headers={"Content-Length": "3"}) + b"abc", 400, "Bad request"),
     Refusal("a chunked upgrade", upgrade_head(headers={"Transfer-Encoding": "chunked"}), 400, "Bad request"),
@@ -86,6 +90,16 @@ async def test_a_request_that_cannot_become_a_client_is_told_why(
         if refusal.code is not None:
             assert reply.json() == {"code": refusal.code, "message": refusal.text}
         assert "secret" not in reply.body
+
+
+async def test_a_preflight_is_answered_with_what_browsers_may_do(gateway: Service) -> None:
+    asked = f"Origin: {ORIGIN}\r\nAccess-Control-Request-Headers: x-one\r\nConnection: close\r\n"
+    reply = await ask(gateway.port, plain(POLLING, "OPTIONS", asked))
+    assert (reply.status, reply.body, reply.headers["content-length"]) == (204, "", "0")
+    assert reply.headers["access-control-allow-origin"] == ORIGIN
+    assert reply.headers["access-control-allow-credentials"] == "true"
+    assert "POST" in reply.headers["access-control-allow-methods"]
+    assert reply.headers["access-control-allow-headers"] == "x-one"
 
 
 @pytest.mark.parametrize("head", [b"", b"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: h\r\nX: "])

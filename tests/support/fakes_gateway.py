@@ -125,9 +125,18 @@ class FakeCarrier:
     written: list[bytes] = field(default_factory=list)
     closed: list[CloseReason] = field(default_factory=list)
     deadlines_handled: list[float] = field(default_factory=list)
+    waiting: bytes = b""
+    releases: int = 0
 
     def write(self, frames: bytes) -> None:
         self.written.append(frames)
+
+    def release(self) -> None:
+        self.releases += 1
+
+    def take_waiting(self) -> bytes:
+        waiting, self.waiting = self.waiting, b""
+        return waiting
 
     def close(self, reason: CloseReason) -> None:
         self.closed.append(reason)

@@ -5,7 +5,8 @@ from math import inf
 
 import pytest
 
-from protocol.engineio.session import SessionSettings, Transport
+from protocol.engineio.packets import Ping, Pong, Upgrade
+from protocol.engineio.session import Send, SessionSettings, Transport, Upgraded
 from protocol.errors import PeerError, ViolationCode
 from protocol.socketio.parser import MessageData
 from services.gateway.connection import EngineConnection, Host
@@ -186,3 +187,84 @@ def test_an_application_that_ends_it_while_receiving_is_closed_once(setup: Setup
     setup.application.on_message = lambda: setup.connection.end(close_reasons.KICKED)
     setup.connection.receive_frame("4x")
     setup.assert_ended_once(close_reasons.KICKED)
+
+
+# --- another carrier takes over
+
+
+class Refusable:
+    """A `Prober` that notes whether it was refused."""
+
+    def __init__(self) -> None:
+        self.rejections = 0
+
+    def reject(self) -> None:
+        self.rejections += 1
+
+
+class Upgrading:
+    """A connection that polls, with a WebSocket on its way."""
+
+    def __init__(self) -> None:
+        self.loop = ManualLoop()
+        self.deadlines = Deadlines(self.loop.as_loop)
+        host = Host(self.loop.as_loop, self.deadlines, SessionSettings(), lambda _connection, _why: None)
+        self.polling, self.websocket, self.prober = FakeCarrier(), FakeCarrier(), Refusable()
+        self.application = Application()
+        self.connection = EngineConnection(host, self.polling, "sid-1", Transport.POLLING)
+        self.connection.open(self.application)
+        self.polling.written.clear()
+        self.connection.open_probe(self.prober)
+
+
+def test_a_switch_sends_first_what_waited_and_then_goes_on_there() -> None:
+    setup = Upgrading()
+    setup.polling.waiting = b"waited"
+    assert setup.connection.receive_probe(Upgrade()) == Upgraded()
+    setup.connection.switch(setup.websocket)
+    setup.connection.write(b"new")
+    assert setup.websocket.written == [b"waited", b"new"]
+    assert setup.polling.written == []
+    assert setup.application.drains == 1
+    assert setup.connection.carrier is setup.websocket
+    assert setup.connection.transport is Transport.WEBSOCKET
+
+
+def test_a_switch_with_nothing_waiting_writes_nothing() -> None:
+    setup = Upgrading()
+    setup.connection.receive_probe(Upgrade())
+    setup.connection.switch(setup.websocket)
+    assert setup.websocket.written == []
+    setup.connection.end(close_reasons.KICKED)
+    assert (setup.polling.closed, setup.websocket.closed) == ([], [close_reasons.KICKED])
+
+
+def test_a_probe_ends_the_parked_poll_and_its_failure_lets_polling_go_on() -> None:
+    setup = Upgrading()
+
+    def state() -> tuple[bool, bool]:
+        return setup.connection.ends_polls, setup.connection.can_probe
+
+    assert state() == (False, False)
+    assert setup.connection.receive_probe(Ping(probe=True)) == Send(Pong(probe=True))
+    assert setup.polling.releases == 1
+    assert state() == (True, False)
+    setup.connection.fail_probe()
+    setup.connection.fail_probe()
+    assert setup.prober.rejections == 1
+    assert state() == (False, True)
+
+
+def test_an_upgrade_that_takes_too_long_is_refused_and_the_connection_lives() -> None:
+    setup = Upgrading()
+    setup.loop.advance(10.1)
+    assert setup.prober.rejections == 1
+    assert setup.application.closings == []
+
+
+def test_the_end_refuses_the_upgrade() -> None:
+    setup = Upgrading()
+    setup.connection.end(close_reasons.KICKED)
+    setup.connection.fail_probe()
+    assert setup.prober.rejections == 1
+    assert setup.application.closings == [close_reasons.KICKED]

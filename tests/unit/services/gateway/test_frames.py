@@ -7,7 +7,7 @@ from websockets.frames import Frame, Opcode
 
 from protocol.engineio.packets import Message, Packet, Ping
 from protocol.socketio.parser import MessageData
-from services.gateway.frames import frame_message, frame_messages, frame_packet
+from services.gateway.frames import frame_message, frame_messages, frame_packet, split_frames, unframe
 
 
 def reference(opcode: Opcode, payload: bytes) -> bytes:
@@ -57,3 +57,27 @@ def test_a_packet_with_attachments_is_one_piece_of_bytes() -> None:
 )
 def test_engine_io_packets_are_framed_by_what_they_hold(packet: Packet, opcode: Opcode, payload: bytes) -> None:
     assert frame_packet(packet) == reference(opcode, payload)
+
+
+def as_packet(data: MessageData) -> MessageData:
+    """What `unframe` gives back for a message: the Engine.IO packet."""
+    return "4" + data if isinstance(data, str) else data
+
+
+@given(st.lists(st.one_of(st.text(), st.binary())))
+def test_frames_come_apart_into_what_they_were_made_of(messages: list[MessageData]) -> None:
+    assert list(unframe(frame_messages(messages))) == [as_packet(data) for data in messages]
+
+
+@pytest.mark.parametrize("length", [0, 125, 126, 127, 65_535, 65_536, 200_000])
+def test_frames_of_every_size_come_apart(length: int) -> None:
+    messages: list[MessageData] = [b"x" * length, "y" * length, b"\x82\x01"]
+    assert list(unframe(frame_messages(messages))) == [as_packet(data) for data in messages]
+
+
+@given(st.lists(st.one_of(st.text(), st.binary())), st.integers(0, 5))
+def test_the_first_frames_are_split_off_whole(messages: list[MessageData], most: int) -> None:
+    assert split_frames(frame_messages(messages), most) == (
+        frame_messages(messages[:most]),
+        frame_messages(messages[most:]),
+    )

@@ -1,9 +1,11 @@
 """The client port: handshakes judged in the reference server's order, before any upgrade, on real sockets."""
 
 import asyncio
+import gc
 import json
 from collections.abc import AsyncIterator, Callable
 from math import inf
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +18,9 @@ from services.gateway.websocket import WebSocketLimits
 from shared.names import close_reasons
 from shared.names.close_reasons import CloseReason
 from shared.tasks import TaskGroup
+from tests.support import fakes_http
+from tests.support.fakes_http import UPGRADE as UPGRADE_LINES
+from tests.support.fakes_http import FakePort, PollingClient, http, masked, text
 from tests.support.waiting import eventually
 
 WS = "EIO=4&transport=websocket"
@@ -62,7 +67,7 @@ class Running:
         }
         self.applications: list[Application] = []
         mount = Mount(
-            SessionSettings(upgrades=False),
+            settings.pop("session", SessionSettings(upgrades=False)),
             WebSocketLimits(max_message=1000, frame_rate=50, frame_burst=200, write_timeout=10),
             self.make,
         )
@@ -130,11 +135,19 @@ def request(
 
 GOOD = "Origin: https://good.example"
 BAD_ORIGIN = "Origin: https://bad.example"
+UNKNOWN = '{"code":1,"message":"Session ID unknown"}'
+METHOD = '{"code":2,"message":"Bad handshake method"}'
+ORIGIN = '{"code":4,"message":"Origin not allowed"}'
 # Each row breaks its own rule and those of all rows below it that can be broken at the same time: the first one tells.
 HANDSHAKES: list[tuple[str, int, str]] = [
     (request("EIO=3&transport=carrier&sid=x", BAD_ORIGIN, method="POST"), 400, "Transport unknown"),
     (request("EIO=3", BAD_ORIGIN), 400, "Transport unknown"),
-    (request("EIO=4&transport=polling", upgrade=False), 400, '{"code":0,"message":"Transport unknown"}'),
+    (request("EIO=4&transport=smoke", upgrade=False), 400, '{"code":0,"message":"Transport unknown"}'),
+    (request("EIO=4&transport=polling&sid=x", BAD_ORIGIN, upgrade=False, method="PUT"), 400, UNKNOWN),
+    (request("EIO=4&transport=polling", BAD_ORIGIN, "Content-Length: 0", upgrade=False, method="POST"), 400, METHOD),
+    (request("EIO=3&transport=polling", BAD_ORIGIN), 400, "Bad request"),
+    (request("EIO=3&transport=polling", BAD_ORIGIN, upgrade=False), 403, ORIGIN),
+    (request("EIO=3&transport=polling", upgrade=False), 400, '{"code":5,"message":"Unsupported protocol version"}'),
     (request("EIO=3&transport=websocket&sid=x", "Origin: a\x7fb", method="POST"), 400, "malformed request"),
     (request("EIO=3&transport=websocket&sid=x", GOOD, GOOD, method="POST"), 400, "Bad request"),
     (request("EIO=3&transport=websocket&sid=x", BAD_ORIGIN, method="POST"), 400, "Session ID unknown"),
@@ -255,3 +268,199 @@ async def test_a_client_that_does_not_answer_the_goodbye_is_dropped_in_time(
         with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
             await reader.readexactly(1_000_000)
     writer.close()
+
+
+# --- requests that carry a sid
+
+
+async def test_a_request_with_a_sid_is_held_against_what_that_client_does() -> None:
+    port = FakePort()
+    client = PollingClient(port)
+    code = b'{"code":%d'
+    for target, lines, method, expected in [
+        (client.target.replace("EIO=4", "EIO=3"), (), "GET", code % 3),
+        (client.target.replace("EIO=4&", ""), (), "GET", code % 3),
+        (client.target.replace("polling", "websocket"), (), "GET", code % 3),
+        (client.target, UPGRADE_LINES, "GET", b"Bad request"),
+        (client.upgrade_target, (*UPGRADE_LINES, "Content-Length: 1"), "GET", b"Bad request"),
+        (client.upgrade_target, UPGRADE_LINES, "POST", b"Bad handshake method"),
+        (client.target, (), "DELETE", code % 2),
+        (client.target + "x", (), "GET", code % 1),
+    ]:
+        answer = port.ask(target, *lines, method=method).answer()
+        assert (answer.status, answer.body[: len(expected)]) == (400, expected)
+        assert answer.headers["connection"] == "close"
+    assert client.post(b"4still").status == 200
+    assert port.ended == []
+
+
+async def test_a_sid_of_a_websocket_is_no_polling_sid() -> None:
+    port = FakePort()
+    port.ask(fakes_http.WEBSOCKET, *UPGRADE_LINES)
+    sid = port.applications[0].connection.sid
+    assert port.ask(f"{fakes_http.POLLING}&sid={sid}").answer().body.startswith(b'{"code":3')
+    second = port.ask(f"{fakes_http.WEBSOCKET}&sid={sid}", *UPGRADE_LINES)
+    assert second.take().endswith(b"\r\n\r\n\x88\x00")
+
+
+async def test_polling_and_websocket_handshakes_count_against_the_same_bounds() -> None:
+    port = FakePort(max_connections=1)
+    PollingClient(port)
+    answer = port.ask(fakes_http.POLLING).answer()
+    assert (answer.status, answer.body, answer.headers["retry-after"]) == (503, b"full", "1")
+    assert port.ask(fakes_http.WEBSOCKET, *UPGRADE_LINES).answer().status == 503
+
+
+async def test_a_stop_lets_polling_clients_fetch_their_goodbye(start: Start) -> None:
+    running = await start()
+    reader, writer = await running.open()
+    _, sid = await poll_handshake(reader, writer)
+    async with asyncio.timeout(10), TaskGroup() as tasks:
+        stopping = tasks.spawn("stop", running.server.stop())
+        await eventually(lambda: bool(running.ended), "the connection has ended")
+        assert (await exchange(reader, writer, polling("GET", sid)))[1] == b"1"
+        await stopping
+    assert running.server._by_sid == {}
+    writer.close()
+
+
+# --- nothing stays behind
+
+SESSIONS = 1_000
+AT_ONCE = 25
+Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+def polling(method: str, sid: str = "", body: bytes | None = None, *lines: str) -> bytes:
+    target = f"/socket.io/?EIO=4&transport=polling{sid and f'&sid={sid}'}"
+    return http(target, *lines, method=method, body=body)
+
+
+async def exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, sent: bytes) -> tuple[int, bytes]:
+    """Send a request, read its answer."""
+    writer.write(sent)
+    head = (await reader.readuntil(b"\r\n\r\n")).decode()
+    length = next(line for line in head.lower().split("\r\n") if line.startswith("content-length"))
+    return int(head.split()[1]), await reader.readexactly(int(length.split(":")[1]))
+
+
+async def poll_handshake(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> tuple[int, str]:
+    status, body = await exchange(reader, writer, polling("GET"))
+    return status, json.loads(body[1:])["sid"]
+
+
+class Ending:
+    """Polling sessions that end in every way, one after another."""
+
+    def __init__(self, running: Running) -> None:
+        self.running = running
+        self.ways = (
+            self.leave,
+            self.abort_get,
+            self.abort_post,
+            self.bad_packet,
+            self.two_gets,
+            self.octets,
+            self.goodbye_parked,
+            self.goodbye_fetched,
+            self.goodbye_left,
+            self.forget,
+            self.upgrade_and_drop,
+            self.upgrade_and_break,
+            self.fail_upgrade,
+        )
+
+    async def one(self, number: int) -> None:
+        reader, writer = await self.running.open()
+        _, sid = await poll_handshake(reader, writer)
+        await self.ways[number % len(self.ways)]((reader, writer), sid)
+        writer.transport.abort()
+
+    def connection(self, sid: str) -> EngineConnection:
+        return self.running.server._by_sid[sid][0]
+
+    async def leave(self, stream: Stream, sid: str) -> None:
+        await exchange(*stream, polling("POST", sid, b"1"))
+
+    async def abort_get(self, stream: Stream, sid: str) -> None:
+        stream[1].write(polling("GET", sid))
+        await stream[1].drain()
+
+    async def abort_post(self, stream: Stream, sid: str) -> None:
+        stream[1].write(polling("POST", sid, b"4abc")[:-1])
+        await stream[1].drain()
+
+    async def bad_packet(self, stream: Stream, sid: str) -> None:
+        assert (await exchange(*stream, polling("POST", sid, b"9")))[0] == 400
+
+    async def two_gets(self, stream: Stream, sid: str) -> None:
+        stream[1].write(polling("GET", sid))
+        reader, writer = await self.running.open()
+        assert (await exchange(reader, writer, polling("GET", sid)))[0] in (200, 400)
+        writer.close()
+
+    async def octets(self, stream: Stream, sid: str) -> None:
+        octets = "Content-Type: application/octet-stream"
+        assert (await exchange(*stream, polling("POST", sid, b"4", octets)))[0] == 400
+
+    async def goodbye_parked(self, stream: Stream, sid: str) -> None:
+        stream[1].write(polling("GET", sid))
+        self.connection(sid).end(close_reasons.KICKED)
+        assert (await exchange(*stream, b""))[1] == b"1"
+
+    async def goodbye_fetched(self, stream: Stream, sid: str) -> None:
+        self.connection(sid).end(close_reasons.KICKED)
+        assert (await exchange(*stream, polling("GET", sid)))[1] == b"1"
+
+    async def goodbye_left(self, _stream: Stream, sid: str) -> None:
+        self.connection(sid).end(close_reasons.KICKED)
+
+    async def forget(self, _stream: Stream, _sid: str) -> None:
+        pass
+
+    async def probe(self, sid: str, *frames: bytes) -> None:
+        reader, writer = await self.running.open()
+        target = f"/socket.io/?EIO=4&transport=websocket&sid={sid}"
+        writer.write(http(target, *UPGRADE_LINES) + b"".join(frames))
+        await reader.readuntil(b"\r\n\r\n")
+        await reader.read(100)
+        writer.transport.abort()
+
+    async def upgrade_and_drop(self, _stream: Stream, sid: str) -> None:
+        await self.probe(sid, text(b"2probe"), text(b"5"))
+
+    async def upgrade_and_break(self, _stream: Stream, sid: str) -> None:
+        await self.probe(sid, text(b"2probe"), text(b"5"), masked(0x3))
+
+    async def fail_upgrade(self, stream: Stream, sid: str) -> None:
+        await self.probe(sid, text(b"nonsense"))
+        await exchange(*stream, polling("POST", sid, b"1"))
+
+
+def live_deadlines(server: Server) -> int:
+    return sum(due.timed is not None for due in server._deadlines._heap)
+
+
+def open_files() -> int:
+    return len(list(Path("/dev/fd").iterdir()))
+
+
+async def test_nothing_stays_of_a_thousand_sessions_that_ended_in_every_way(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.gateway.polling.CLOSE_WAIT_S", 0.5)
+    running = await start(session=SessionSettings(ping_interval=2_000, ping_timeout=500))
+    endings = Ending(running)
+    server, before = running.server, open_files()
+    async with asyncio.timeout(60):
+        for first in range(0, SESSIONS, AT_ONCE):
+            await asyncio.gather(*(endings.one(number) for number in range(first, first + AT_ONCE)))
+    await eventually(lambda: not server._by_sid, "no sid is left")
+    await eventually(lambda: live_deadlines(server) == 0, "no deadline is left")
+    await eventually(lambda: open_files() <= before, "no file is left open")
+    assert (server.accepted, len(running.ended)) == (SESSIONS, SESSIONS)
+    assert (server.connections, server._sockets) == (set(), set())
+    assert {close_reasons.PING_TIMEOUT, close_reasons.PROTOCOL_ERROR, close_reasons.PEER_GONE} < set(running.ended)
+    running.applications.clear()
+    gc.collect()
+    assert not [it for it in gc.get_objects() if isinstance(it, EngineConnection) and it.sid]

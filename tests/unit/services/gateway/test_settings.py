@@ -42,3 +42,20 @@ def test_a_value_out_of_range_is_named(name: str, value: str) -> None:
     with pytest.raises(SettingsError) as caught:
         load(GatewaySettings, {name: value})
     assert caught.value.problems[0].startswith(f"{name}=")
+
+
+def test_compression_and_the_sticky_cookie_are_off_until_asked_for() -> None:
+    settings = load(GatewaySettings, {})
+    assert (settings.permessage_deflate, settings.sticky_cookie) == (False, "")
+    settings = load(GatewaySettings, {"PERMESSAGE_DEFLATE": "true", "STICKY_COOKIE": "io"})
+    assert (settings.permessage_deflate, settings.sticky_cookie) == (True, "io")
+
+
+@pytest.mark.parametrize("name", ["a b", "a=b", "a;b", "ä", "a\r\nX: y", '"a"'])
+def test_a_cookie_that_could_not_be_set_is_named(name: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(GatewaySettings, {"STICKY_COOKIE": name, "RATE_LIMITS": "x"})
+    assert [problem.split(":")[0].split("=")[0] for problem in caught.value.problems] == [
+        "RATE_LIMITS",
+        "STICKY_COOKIE",
+    ]

@@ -1,15 +1,13 @@
 """The gateway's figures as a scraper and the metrics service see them."""
 
-import asyncio
-
 from services.gateway.fanout import Fanout
 from services.gateway.price_feed import PriceFeed
-from services.gateway.server import Server, ServerSettings
 from services.gateway.vitals import KNOWN_REFUSALS, Vitals
 from shared.bus.redis_bus import RedisBus
 from shared.names import close_reasons
 from shared.telemetry import Telemetry
 from tests.support.fakes_gateway import GatewayParts, Peer, make_trade
+from tests.support.fakes_http import UPGRADE, WEBSOCKET, FakePort, PollingClient, text
 
 
 class Setup:
@@ -17,9 +15,8 @@ class Setup:
         self.telemetry = Telemetry()
         self.vitals = Vitals(self.telemetry)
         self.parts = GatewayParts()
-        server = Server(
-            asyncio.get_running_loop(), ServerSettings(frozenset(), 0, 0, 5.0), {}, on_refused=self.vitals.count_refusal
-        )
+        self.port = FakePort()
+        server = self.port.server
         bus = RedisBus("redis://127.0.0.1:1", "never-connected")
         prices = PriceFeed(
             bus,
@@ -98,3 +95,19 @@ async def test_the_report_has_the_figures_that_the_cluster_adds_up() -> None:
     assert report["figures"]["websocket_rooms"] == 1
     assert report["figures"]["tickwire_messages_sent_total"] == 1
     assert report["figures"]["tickwire_messages_sent_total:trade:new"] == 1
+
+
+async def test_connections_are_told_apart_by_what_carries_them_now() -> None:
+    setup = Setup()
+    first, _ = PollingClient(setup.port), PollingClient(setup.port)
+    socket = setup.port.ask(WEBSOCKET, *UPGRADE)
+
+    def connections() -> dict[str, float]:
+        found = setup.scraped()
+        return {way: found[f'websocket_connections{{transport="{way}"}}'] for way in ("polling", "websocket")}
+
+    assert connections() == {"polling": 2, "websocket": 1}
+    first.probe().feed(text(b"2probe") + text(b"5"))
+    assert connections() == {"polling": 1, "websocket": 2}
+    socket.leave()
+    assert connections() == {"polling": 1, "websocket": 1}

@@ -1,6 +1,8 @@
 """The WebSocket driver, fed with masked frames byte by byte: what it passes on, what it answers, what it ends."""
 
 import asyncio
+import zlib
+from collections.abc import Callable, Sequence
 from math import inf
 
 import pytest
@@ -9,6 +11,7 @@ from protocol.engineio.session import SessionSettings, Transport
 from protocol.socketio.parser import MessageData
 from services.gateway.connection import EngineConnection, Host
 from services.gateway.deadlines import Deadlines
+from services.gateway.frames import frame_message, frame_messages
 from services.gateway.websocket import (
     CLOSE_TIMEOUT_S,
     MAX_FRAGMENTS,
@@ -35,7 +38,7 @@ HANDSHAKE = (
 )
 
 
-def masked(opcode: int, payload: bytes = b"", *, fin: bool = True) -> bytes:
+def masked(opcode: int, payload: bytes = b"", *, fin: bool = True, compressed: bool = False) -> bytes:
     """A client's frame (RFC 6455 section 5.2)."""
     length = len(payload)
     if length < 126:
@@ -45,7 +48,7 @@ def masked(opcode: int, payload: bytes = b"", *, fin: bool = True) -> bytes:
     else:
         size = b"\xff" + length.to_bytes(8)
     body = bytes(byte ^ MASK[index % 4] for index, byte in enumerate(payload))
-    return bytes([(0x80 if fin else 0) | opcode]) + size + MASK + body
+    return bytes([(0x80 if fin else 0) | (0x40 if compressed else 0) | opcode]) + size + MASK + body
 
 
 class FakeTransport(asyncio.Transport):
@@ -83,9 +86,11 @@ class Application:
         self.messages: list[MessageData] = []
         self.closings: list[CloseReason] = []
         self.drains = 0
+        self.on_message: Callable[[], None] = lambda: None
 
     def receive(self, data: MessageData, _now: float) -> None:
         self.messages.append(data)
+        self.on_message()
 
     def drained(self) -> None:
         self.drains += 1
@@ -101,12 +106,17 @@ class Application:
 
 
 class Setup:
-    def __init__(self, limits: WebSocketLimits = LIMITS) -> None:
+    def __init__(
+        self, limits: WebSocketLimits = LIMITS, *, extensions: Sequence[str] | None = None, text_only: bool = False
+    ) -> None:
         self.loop = ManualLoop()
         self.loop.now = asyncio.get_running_loop().time()
         self.transport = FakeTransport()
         self.sockets: set[WebSocket] = set()
-        self.socket = WebSocket(limits, self.transport, self.loop.now, self.sockets)
+        self.socket = WebSocket(limits, self.transport, self.loop.now, self.sockets, text_only=text_only)
+        if extensions is not None:
+            self.socket.accept("/", [*HANDSHAKE, *(("sec-websocket-extensions", offer) for offer in extensions)])
+        self.handshake = self.written()
         settings = SessionSettings(ping_interval=10**9, upgrades=False)
         host = Host(self.loop.as_loop, Deadlines(self.loop.as_loop), settings, lambda _connection, _reason: None)
         self.application = Application()
@@ -334,3 +344,120 @@ async def test_only_the_newest_ping_of_who_does_not_read_is_answered_and_later(s
     assert setup.written() == b""
     setup.socket.resume_writing()
     assert setup.written() == b"\x8a\x03two"
+
+
+# --- clients that agreed on another form of frames
+
+DEFLATE = WebSocketLimits(16_384, frame_rate=50, frame_burst=200, write_timeout=10.0, deflate=True)
+OFFERS = [
+    ["permessage-deflate; client_max_window_bits"],
+    ["permessage-deflate"],
+    ["permessage-deflate; server_no_context_takeover; client_no_context_takeover"],
+    ["x-webkit-deflate-frame", "permessage-deflate; client_max_window_bits; server_max_window_bits=10"],
+]
+
+
+def deflate(data: bytes) -> bytes:
+    """A message as RFC 7692 section 7.2.1 compresses it."""
+    packer = zlib.compressobj(wbits=-12)
+    return (packer.compress(data) + packer.flush(zlib.Z_SYNC_FLUSH)).removesuffix(b"\x00\x00\xff\xff")
+
+
+def inflate(data: bytes) -> bytes:
+    """The reverse; a decompressor of its own, so that no context may be kept."""
+    return zlib.decompressobj(wbits=-15).decompress(data + b"\x00\x00\xff\xff")
+
+
+def read_compressed(data: bytes) -> list[tuple[int, bytes]]:
+    """The messages in a server's frames as (opcode, payload), however each was sent."""
+    found = []
+    while data:
+        length, start = data[1], 2
+        if length == 126:
+            length, start = int.from_bytes(data[2:4]), 4
+        payload, first, data = data[start : start + length], data[0], data[start + length :]
+        found.append((first & 0x0F, inflate(payload) if first & 0x40 else payload))
+    return found
+
+
+@pytest.mark.parametrize("offer", OFFERS, ids=range(len(OFFERS)))
+async def test_who_agreed_on_compression_gets_every_update_and_so_does_who_did_not(offer: list[str]) -> None:
+    packed, plain = Setup(DEFLATE, extensions=offer), Setup(DEFLATE, extensions=[])
+    assert b"Sec-WebSocket-Extensions: permessage-deflate" in packed.handshake
+    assert b"no_context_takeover" in packed.handshake
+    assert b"Sec-WebSocket-Extensions" not in plain.handshake
+    shared = [frame_message("x" * 500), frame_messages(["51-[]", b"\x01" * 300]), frame_message("")]
+    for frames in shared:
+        packed.connection.write(frames)
+        plain.connection.write(frames)
+    written = packed.written()
+    expected = [(TEXT, b"4" + b"x" * 500), (TEXT, b"451-[]"), (BINARY, b"\x01" * 300), (TEXT, b"4")]
+    assert read_compressed(written) == expected
+    assert len(written) < 100
+    assert plain.written() == b"".join(shared)
+
+
+async def test_nobody_gets_compression_unless_it_is_on() -> None:
+    setup = Setup(LIMITS, extensions=OFFERS[0])
+    assert b"Sec-WebSocket-Extensions" not in setup.handshake
+    setup.receive(masked(TEXT, deflate(b"4x"), compressed=True))
+    goodbye = setup.written()
+    assert (goodbye[0], int.from_bytes(goodbye[2:4])) == (0x80 | CLOSE, 1002)
+    assert setup.application.closings == [close_reasons.WEBSOCKET_ERROR]
+
+
+async def test_compressed_and_plain_messages_are_taken_from_who_agreed_on_it() -> None:
+    setup = Setup(DEFLATE, extensions=OFFERS[0])
+    setup.receive(masked(TEXT, deflate("4hé".encode()), compressed=True), masked(TEXT, b"4plain"))
+    whole = deflate(b"4" + b"z" * 5_000)
+    setup.receive(masked(TEXT, whole[:7], fin=False, compressed=True), masked(CONTINUATION, whole[7:]))
+    assert setup.application.messages == ["hé", "plain", "z" * 5_000]
+
+
+@pytest.mark.parametrize("size", [16_385, 10_000_000])
+async def test_a_small_frame_that_would_become_a_large_message_is_too_big(size: int) -> None:
+    setup = Setup(DEFLATE, extensions=OFFERS[0])
+    bomb = deflate(b"4" + b"x" * size)
+    assert len(bomb) < 16_384
+    setup.receive(masked(TEXT, bomb, compressed=True))
+    assert setup.application.closings == [close_reasons.MESSAGE_TOO_BIG]
+
+
+@pytest.mark.parametrize("data", [b"\xff\xff\xff", b""])
+async def test_what_cannot_be_inflated_ends_it_or_is_nothing(data: bytes) -> None:
+    setup = Setup(DEFLATE, extensions=OFFERS[0])
+    setup.receive(masked(TEXT, data, compressed=True))
+    assert len(setup.application.closings) == 1
+    assert setup.application.messages == []
+
+
+async def test_binary_goes_as_text_to_who_takes_only_text() -> None:
+    setup = Setup(text_only=True, extensions=[])
+    setup.connection.write(frame_messages(["51-[]", b"\x00\xff"]))
+    assert setup.written() == b"\x81\x06451-[]" + b"\x81\x05bAP8="
+    setup.receive(masked(TEXT, b"bAP8="))
+    assert setup.application.messages == [b"\x00\xff"]
+
+
+async def test_binary_goes_as_compressed_text_to_who_wants_both() -> None:
+    setup = Setup(DEFLATE, text_only=True, extensions=OFFERS[0])
+    setup.connection.write(frame_message(b"\x00" * 300))
+    ((opcode, payload),) = read_compressed(setup.written())
+    assert (opcode, payload) == (TEXT, b"b" + b"A" * 400)
+
+
+@pytest.mark.parametrize("text_only", [True, False])
+async def test_an_answer_to_what_came_with_the_goodbye_is_left_unsaid(*, text_only: bool) -> None:
+    setup = Setup(DEFLATE, text_only=text_only, extensions=OFFERS[0])
+    setup.application.on_message = lambda: setup.connection.write(frame_message("answer"))
+    setup.receive(masked(TEXT, b"4ask"), masked(CLOSE, b"\x03\xe8"))
+    assert setup.application.messages == ["ask"]
+    assert setup.application.closings == [close_reasons.CLIENT_LEFT]
+    assert setup.written()[:1] == b"\x88"
+    assert setup.transport.is_closing()
+
+
+async def test_a_pong_is_sent_to_who_agreed_on_compression() -> None:
+    setup = Setup(DEFLATE, extensions=OFFERS[0])
+    setup.receive(masked(PING, b"hi"))
+    assert setup.written() == b"\x8a\x02hi"
