@@ -6,8 +6,6 @@ a WebSocket. Feeds `Server`.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from http import HTTPStatus
 from math import inf
 from typing import Final, Protocol, cast
@@ -16,6 +14,7 @@ from urllib.parse import parse_qsl
 import httptools
 
 from services.gateway.deadlines import Deadlines, Due
+from services.gateway.exchange import Exchange, HttpError, HttpRequest
 
 MAX_HEAD: Final = 16_384
 MAX_TARGET: Final = 8_192
@@ -30,91 +29,6 @@ BODY_TIMEOUT_S: Final = 10.0
 IDLE_TIMEOUT_S: Final = 60.0
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
-Headers = Sequence[tuple[str, str]]
-
-
-@dataclass(frozen=True, slots=True)
-class HttpRequest:
-    """A request head.
-
-    Attributes:
-        method: as sent.
-        target: path and query, as sent.
-        path: of the target.
-        query: name -> value.
-        headers: names in lower case, in order.
-        is_upgrade: whether it asks for another protocol.
-    """
-
-    method: str
-    target: str
-    path: str
-    query: dict[str, str]
-    headers: Headers
-    is_upgrade: bool
-
-    def header(self, name: str) -> str | None:
-        """The first header of this name, in lower case."""
-        return next((value for key, value in self.headers if key == name), None)
-
-    def count(self, name: str) -> int:
-        """How many headers have this name."""
-        return sum(key == name for key, _ in self.headers)
-
-
-class HttpError(Exception):
-    """A request that is refused: status, a text for the client, further headers."""
-
-    def __init__(self, status: HTTPStatus, text: str = "", headers: Headers = ()) -> None:
-        super().__init__(status, text)
-        self.status = status
-        self.text = text
-        self.headers = headers
-
-
-class Exchange:
-    """One request and its answer.
-
-    Attributes:
-        request: its head.
-        body: set when `Site.finish` is called.
-        aborted: called when it will not be completed: the client went away (True), or it is refused (False); set by
-            whoever answers later.
-    """
-
-    __slots__ = ("_connection", "aborted", "answered", "body", "request")
-
-    def __init__(self, connection: "HttpConnection", request: HttpRequest) -> None:
-        self._connection = connection
-        self.request = request
-        self.body = b""
-        self.answered = False
-        self.aborted: Callable[[bool], None] = lambda _lost: None
-
-    @property
-    def transport(self) -> asyncio.Transport:
-        """Of the TCP connection, for whoever makes it a WebSocket."""
-        return self._connection.transport
-
-    def answer(self, status: HTTPStatus, body: bytes, content_type: str, headers: Headers = ()) -> None:
-        """Answer; harmless when it was answered, or when the client is gone."""
-        if not self.answered:
-            self.answered = True
-            self._connection.before_answer()
-            self._connection.answer(_response(status, body, content_type, headers, self._connection.closes))
-
-    def answer_whole(self, response: bytes) -> None:
-        """Answer with a response that is made already, and close."""
-        if not self.answered:
-            self.answered = True
-            self._connection.closes = True
-            self._connection.answer(response)
-
-    def hand_over(self) -> None:
-        """The TCP connection is somebody else's from now on: a WebSocket's."""
-        self.answered = True
-        self._connection.let_go()
-
 
 class Site(Protocol):
     """Who answers. Each method may raise `HttpError` instead."""
@@ -127,22 +41,6 @@ class Site(Protocol):
 
     def refuse(self, exchange: Exchange | None, error: HttpError) -> bytes:
         """The whole answer to a request that cannot be served; None where not even its head could be read."""
-
-
-def _response(status: HTTPStatus, body: bytes, content_type: str, headers: Headers, closes: bool) -> bytes:  # noqa: FBT001
-    lines = [
-        f"HTTP/1.1 {status.value} {status.phrase}",
-        *([f"Content-Type: {content_type}"] if content_type else []),
-        *([f"Content-Length: {len(body)}"] if status is not HTTPStatus.NO_CONTENT else ["Content-Length: 0"]),
-        f"Connection: {'close' if closes else 'keep-alive'}",
-        *(f"{name}: {value}" for name, value in headers),
-    ]
-    return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
-
-
-def refusal(status: HTTPStatus, body: bytes, content_type: str, headers: Headers = ()) -> bytes:
-    """A whole answer after which the connection closes."""
-    return _response(status, body, content_type, headers, closes=True)
 
 
 class HttpConnection(asyncio.Protocol):

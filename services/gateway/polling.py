@@ -16,8 +16,8 @@ from typing import Final
 from protocol.engineio.payload import PayloadLimits, decode_payload, join_frames
 from protocol.errors import PeerError
 from services.gateway.connection import EngineConnection
+from services.gateway.exchange import Exchange, Headers
 from services.gateway.frames import split_frames, unframe
-from services.gateway.http import Exchange, Headers
 from shared.names import close_reasons
 from shared.names.close_reasons import CloseReason
 

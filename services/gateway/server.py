@@ -19,7 +19,8 @@ from protocol.engineio.session import SessionSettings, Transport
 from services.gateway.connection import Application, EngineConnection, Host
 from services.gateway.cors import Cors
 from services.gateway.deadlines import Deadlines
-from services.gateway.http import Exchange, Headers, HttpConnection, HttpError, HttpRequest, refusal
+from services.gateway.exchange import Exchange, Headers, HttpError, HttpRequest, refusal
+from services.gateway.http import HttpConnection
 from services.gateway.limits import TokenBucket
 from services.gateway.polling import Polling
 from services.gateway.upgrade import Probe

@@ -8,6 +8,7 @@ import pytest
 from tests.support.source_tree import ROOT, SOURCES, has_logic, parse, python_files
 
 COVERED_ELSEWHERE: Final = {
+    "services/gateway/exchange.py": "tests/unit/services/gateway/test_http.py",
     "services/launcher/__main__.py": "tests/integration/test_launcher_up.py",
     "services/launcher/cluster.py": "tests/integration/test_launcher_up.py",
     "services/launcher/errors.py": "tests/unit/services/launcher/test_arguments.py",

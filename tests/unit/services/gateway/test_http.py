@@ -8,6 +8,7 @@ from http import HTTPStatus
 import pytest
 
 from services.gateway.deadlines import Deadlines
+from services.gateway.exchange import Exchange, HttpError, refusal
 from services.gateway.http import (
     BODY_TIMEOUT_S,
     IDLE_TIMEOUT_S,
@@ -18,10 +19,7 @@ from services.gateway.http import (
     MAX_HEADERS,
     MAX_QUERY_FIELDS,
     MAX_TARGET,
-    Exchange,
     HttpConnection,
-    HttpError,
-    refusal,
 )
 from tests.support.fakes_gateway import ManualLoop
 from tests.support.fakes_http import POLLING, WEBSOCKET, Answer, FakePort, FakeSocket, http
