@@ -122,20 +122,23 @@ async def test_clients_of_a_killed_gateway_come_back_to_the_other(
                 assert client.lives("disconnect") == (gateway == killed.instance)
 
 
-async def test_a_poll_whose_client_left_ends_at_the_gateway(proxy: str, gateways: list[Service]) -> None:
-    async def connections() -> float:
-        figures = [figure for gateway in gateways for figure in (await gateway.scrape()).items()]
-        return sum(value for series, value in figures if series.startswith("websocket_connections"))
+@pytest.mark.parametrize("name", NAMES)
+async def test_a_poll_whose_client_left_ends_at_the_gateway(valkey: EmbeddedValkey, tmp_path: Path, name: Name) -> None:
+    with Cluster(valkey.url, tmp_path) as cluster:  # of its own: clients of other tests may end at ping timeout only
+        gateway = await cluster.start("gateway")
 
-    await eventually(connections, "clients of other tests are gone", lambda number: number == 0)
-    async with http_client() as http:
-        poller = await polling(http, proxy)
-        assert await connections() == 1
-        with suppress(TimeoutError):
-            async with asyncio.timeout(0.3):  # long enough to be parked; nothing comes, so the request is cancelled
-                while True:
-                    await poller.poll()
-    await eventually(connections, "the gateway notices, long before a ping timeout", lambda number: number == 0)
+        async def connections() -> float:
+            figures = await gateway.scrape()
+            return sum(value for series, value in figures.items() if series.startswith("websocket_connections"))
+
+        async with edge(name, [Backend.of(gateway)], tmp_path) as port, http_client() as http:
+            poller = await polling(http, f"http://localhost:{port}")
+            assert await connections() == 1
+            with suppress(TimeoutError):
+                async with asyncio.timeout(0.3):  # long enough to be parked; nothing comes, so the request is cancelled
+                    while True:
+                        await poller.poll()
+            await eventually(connections, "the gateway notices, long before a ping timeout", lambda number: number == 0)
 
 
 @pytest.mark.parametrize("name", NAMES)
