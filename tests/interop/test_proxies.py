@@ -131,7 +131,7 @@ async def test_a_poll_whose_client_left_ends_at_the_gateway(valkey: EmbeddedValk
             figures = await gateway.scrape()
             return sum(value for series, value in figures.items() if series.startswith("websocket_connections"))
 
-        async with edge(name, [Backend.of(gateway)], tmp_path) as port, http_client() as http:
+        async with edge(name, [Backend.of(gateway)] * 2, tmp_path) as port, http_client() as http:
             poller = await polling(http, f"http://localhost:{port}")
             assert await connections() == 1
             with suppress(TimeoutError):
