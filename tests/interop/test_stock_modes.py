@@ -209,7 +209,8 @@ async def test_clients_that_stop_polling_are_ended_and_forgotten(cluster: Cluste
     for _ in range(4):
         await _abandon_pollers(gateway, upstream, 100)
         sizes.append(gateway.rss())
-    assert sizes[3] - sizes[1] < 5_000_000, sizes  # what waits for 100 clients is as much after each round
+    # What waits for 100 clients is over 5 MB: kept, it would grow the gateway in every round. Warming up does not.
+    assert min(later - earlier for earlier, later in pairwise(sizes)) < 2_000_000, sizes
     assert await gateway.stop() == 0
 
 
