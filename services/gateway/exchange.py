@@ -22,7 +22,7 @@ class HttpRequest:
         path: of the target.
         query: name -> value.
         headers: names in lower case, in order.
-        is_upgrade: whether it asks for another protocol.
+        is_upgrade: whether it asks to become a WebSocket.
     """
 
     method: str
@@ -35,6 +35,11 @@ class HttpRequest:
     def header(self, name: str) -> str | None:
         """The first header of this name, in lower case."""
         return next((value for key, value in self.headers if key == name), None)
+
+    @property
+    def is_framed(self) -> bool:
+        """Whether it announces a body."""
+        return bool(self.count("content-length") or self.count("transfer-encoding"))
 
     def count(self, name: str) -> int:
         """How many headers have this name."""

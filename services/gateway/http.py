@@ -39,8 +39,8 @@ class Site(Protocol):
     def finish(self, exchange: Exchange, rest: bytes) -> None:
         """The request is complete; `rest` came after an upgrade request."""
 
-    def refuse(self, exchange: Exchange | None, error: HttpError) -> bytes:
-        """The whole answer to a request that cannot be served; None where not even its head could be read."""
+    def refuse(self, exchange: Exchange | None, origin: str | None, error: HttpError) -> bytes:
+        """The whole answer to a request that cannot be served; None where its head could not be read to the end."""
 
 
 class HttpConnection(asyncio.Protocol):
@@ -51,13 +51,22 @@ class HttpConnection(asyncio.Protocol):
         deadlines: for the time limits.
         head_timeout: seconds for a whole head.
         max_body: bytes of one body.
+        visits: the server's HTTP connections; this one is among them until it is gone, or a WebSocket.
     """
 
-    def __init__(self, site: Site, deadlines: Deadlines, head_timeout: float, max_body: int) -> None:
+    def __init__(
+        self,
+        site: Site,
+        deadlines: Deadlines,
+        head_timeout: float,
+        max_body: int,
+        visits: set["HttpConnection"],
+    ) -> None:
         self._site = site
         self._deadlines = deadlines
         self._head_timeout = head_timeout
         self._max_body = max_body
+        self._visits = visits
         self._parser = httptools.HttpRequestParser(self)
         self._exchange: Exchange | None = None
         self._error: HttpError | None = None
@@ -96,6 +105,7 @@ class HttpConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has connected."""
         self.transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
+        self._visits.add(self)
         self._set_timeout(self._head_timeout)
 
     def eof_received(self) -> bool:
@@ -159,7 +169,8 @@ class HttpConnection(asyncio.Protocol):
         if self._error is not None:
             return
         try:
-            self.closes = not self._parser.should_keep_alive()
+            # The parser stops at an upgrade, one that we leave alone (RFC 9110 section 7.8) too.
+            self.closes = not self._parser.should_keep_alive() or bool(self._parser.should_upgrade())
             self._exchange = Exchange(self, self._request())
             self._set_timeout(BODY_TIMEOUT_S)
             self._site.begin(self._exchange)
@@ -237,7 +248,7 @@ class HttpConnection(asyncio.Protocol):
             exchange.answered = True
             exchange.aborted(False)  # noqa: FBT003 - a callback
         self.closes = True
-        self.answer(self._site.refuse(exchange, error))
+        self.answer(self._site.refuse(exchange, self._header("origin"), error))
 
     def _linger(self) -> None:
         """Close our side, and all of it when the client has closed its own, or soon.
@@ -272,11 +283,15 @@ class HttpConnection(asyncio.Protocol):
     def _leave(self) -> None:
         self._timeout_at = inf
         self._deadlines.forget(self)
+        self._visits.discard(self)
         del self._parser  # it holds our methods: a cycle, in which each connection would wait for the collector
 
     def _awaits_leave(self, request: HttpRequest) -> bool:
         """Whether the body comes only after a word from us (RFC 9110 section 10.1.1)."""
         return (request.header("expect") or "").lower() == "100-continue" and self._parser.get_http_version() == "1.1"
+
+    def _header(self, name: str) -> str | None:
+        return next((value for key, value in self._headers if key == name), None)
 
     def _request(self) -> HttpRequest:
         target = self._target.decode("latin-1")
@@ -288,10 +303,13 @@ class HttpConnection(asyncio.Protocol):
         if len({name for name, _ in fields}) < len(fields):
             raise HttpError(HTTPStatus.BAD_REQUEST, "a query field is given twice")
         method = self._parser.get_method().decode("latin-1")
-        is_upgrade = bool(self._parser.should_upgrade())
+        asked = self._header("upgrade") if self._parser.should_upgrade() else None
+        is_upgrade = asked is not None and asked.lower() == "websocket"
         request = HttpRequest(method, target, path, dict(fields), tuple(self._headers), is_upgrade)
         if request.count("host") != 1:
             raise HttpError(HTTPStatus.BAD_REQUEST, "exactly one Host header is needed")
+        if asked is not None and not is_upgrade and request.is_framed:
+            raise HttpError(HTTPStatus.BAD_REQUEST, "a body behind an Upgrade header is not read")
         if request.count("content-encoding"):
             raise HttpError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "a compressed body is not accepted")
         return request

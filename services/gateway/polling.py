@@ -18,6 +18,8 @@ from protocol.errors import PeerError
 from services.gateway.connection import EngineConnection
 from services.gateway.exchange import Exchange, Headers
 from services.gateway.frames import split_frames, unframe
+from services.gateway.limits import TokenBucket
+from services.gateway.websocket import WebSocketLimits
 from shared.names import close_reasons
 from shared.names.close_reasons import CloseReason
 
@@ -59,6 +61,7 @@ class Polling:
 
     Args:
         limits: of one POST.
+        frames: how many packets may come in POSTs: as many as frames on a WebSocket.
         headers: what every answer to a request carries: CORS.
         first: what the first answer carries beside that: the cookie.
         now: the event loop's clock.
@@ -69,10 +72,12 @@ class Polling:
         "_closing",
         "_connection",
         "_extra",
+        "_frames",
         "_get",
         "_headers",
         "_limits",
         "_now",
+        "_packets",
         "_post",
         "_waiting",
         "_waiting_bytes",
@@ -81,14 +86,17 @@ class Polling:
     def __init__(
         self,
         limits: PayloadLimits,
+        frames: WebSocketLimits,
         headers: Callable[[Exchange], Headers],
         first: Headers,
         now: Callable[[], float],
     ) -> None:
         self._limits = limits
+        self._frames = frames
         self._headers = headers
         self._extra = first
         self._now = now
+        self._packets = TokenBucket(frames.frame_burst, now())
         self._connection: EngineConnection | None = None
         self._get: Exchange | None = None
         self._post: Exchange | None = None
@@ -146,6 +154,10 @@ class Polling:
             return
         try:
             for packet in decode_payload(exchange.body, self._limits):
+                if self._packets.take(self._frames.frame_rate, self._frames.frame_burst, self._now()):
+                    connection.end(close_reasons.FRAME_FLOOD)
+                    refuse(exchange, self._headers(exchange))
+                    return
                 connection.receive_packet(packet)
         except PeerError as error:
             connection.fail(error)

@@ -9,7 +9,7 @@ import asyncio
 import json
 import secrets
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
@@ -114,6 +114,7 @@ class Server:
         self._listener: asyncio.Server | None = None
         self._stopping = False
         self._cors = Cors(settings.allowed_origins)
+        self._visits: set[HttpConnection] = set()
         self._sockets: set[WebSocket] = set()
         self._by_sid: dict[str, tuple[EngineConnection, Mount]] = {}
         self.connections: set[EngineConnection] = set()
@@ -136,11 +137,19 @@ class Server:
         for connection in list(self.connections):
             connection.end(SERVER_STOPPING)
         deadline = self._loop.time() + STOP_S
-        while (self._sockets or self._by_sid) and self._loop.time() < deadline:  # noqa: ASYNC110 - once in a life
-            await asyncio.sleep(0.02)
+        await self._wait_for(deadline, self._sockets, self._by_sid)  # a goodbye may be fetched by any HTTP connection
+        for visit in list(self._visits):
+            visit.transport.close()
+        await self._wait_for(deadline, self._visits)
         for carrier in list(self._sockets):
             carrier.abort()
+        for visit in list(self._visits):
+            visit.transport.abort()
         self._deadlines.stop()
+
+    async def _wait_for(self, deadline: float, *clients: Collection[object]) -> None:
+        while any(clients) and self._loop.time() < deadline:  # noqa: ASYNC110 - once in a life
+            await asyncio.sleep(0.02)
 
     # `Site`: what each HTTP request goes through
 
@@ -178,15 +187,14 @@ class Server:
             else:
                 connection.carrier.park(exchange)
 
-    def refuse(self, exchange: Exchange | None, error: HttpError) -> bytes:
+    def refuse(self, exchange: Exchange | None, origin: str | None, error: HttpError) -> bytes:
         """The answer to a request that is not served."""
         self._on_refused(error.text if isinstance(error, _EngineError) else error.status.phrase)
-        request = exchange.request if exchange is not None else None
-        headers = [*error.headers, *(self._cors.headers(request.header("origin")) if request is not None else ())]
+        headers = [*error.headers, *self._cors.headers(origin)]
         if not isinstance(error, _EngineError):
             return refusal(error.status, error.text.encode(), "text/plain; charset=utf-8", headers)
-        if request is not None and request.is_upgrade:  # as the reference server: the bare text
-            return refusal(error.status, error.text.encode(), "text/html", headers)
+        if exchange is not None and exchange.request.is_upgrade:  # as the reference server: the bare text, always 400
+            return refusal(HTTPStatus.BAD_REQUEST, error.text.encode(), "text/html", headers)
         body = json.dumps({"code": error.code, "message": error.text}, separators=(",", ":")).encode()
         return refusal(error.status, body, "application/json", headers)
 
@@ -209,12 +217,12 @@ class Server:
             return self._check_known(request, mount, sid, transport)
         if request.method != "GET":
             raise _EngineError(2, "Bad handshake method")
-        if request.is_upgrade != (transport == Transport.WEBSOCKET) or _is_framed_upgrade(request):
+        if request.is_upgrade != (transport == Transport.WEBSOCKET) or (request.is_upgrade and request.is_framed):
             raise _EngineError(3, "Bad request")
         if not self._cors.allows(request.header("origin")):
             raise _EngineError(4, "Origin not allowed", HTTPStatus.FORBIDDEN)
         if _IGNORED_QUERY_SECRETS & query.keys():
-            raise _EngineError(4, "A token belongs into auth, never into the URL")
+            raise _EngineError(4, "A token belongs into auth, never into the URL", HTTPStatus.FORBIDDEN)
         if query.get("EIO") != "4":
             raise _EngineError(5, "Unsupported protocol version")
         return None
@@ -227,7 +235,7 @@ class Server:
             raise _EngineError(3, "Bad request")
         if request.query.get("EIO") != "4" or (request.is_upgrade and transport != Transport.WEBSOCKET):
             raise _EngineError(3, "Bad request")
-        if _is_framed_upgrade(request):
+        if request.is_upgrade and request.is_framed:
             raise _EngineError(3, "Bad request")
         if request.method not in (("GET",) if request.is_upgrade else ("GET", "POST")):
             raise _EngineError(2, "Bad handshake method")
@@ -256,7 +264,7 @@ class Server:
         cookie = self._settings.cookie
         first = [("Set-Cookie", f"{cookie}={sid}; Path=/; HttpOnly; SameSite=Lax")] if cookie else []
         limits = PayloadLimits(max_bytes=mount.session_settings.max_payload)
-        carrier = Polling(limits, self._cors_headers, first, self._loop.time)
+        carrier = Polling(limits, mount.websocket_limits, self._cors_headers, first, self._loop.time)
         carrier.park(exchange)
         self._open(host, mount, carrier, sid, Transport.POLLING)
 
@@ -314,11 +322,7 @@ class Server:
 
     def _connect(self) -> HttpConnection:
         largest = max(mount.session_settings.max_payload for _, mount, _ in self._mounts)
-        return HttpConnection(self, self._deadlines, self._settings.head_timeout, largest)
-
-
-def _is_framed_upgrade(request: HttpRequest) -> bool:
-    return request.is_upgrade and bool(request.count("content-length") or request.count("transfer-encoding"))
+        return HttpConnection(self, self._deadlines, self._settings.head_timeout, largest, self._visits)
 
 
 def _tune(transport: asyncio.Transport) -> None:

@@ -160,13 +160,13 @@ class WebSocket(asyncio.Protocol):
         """Answer 101 to a handshake, with the headers `answered` beside those of RFC 6455.
 
         Raises:
-            HandshakeRefusedError: the request is no valid handshake.
+            HandshakeRefusedError: the request is no valid handshake; the refusal carries them too.
         """
         response = self._core.accept(Request(target, Headers(headers)))
-        if response.status_code != HTTP_SWITCHING:
-            raise HandshakeRefusedError(response.status_code, bytes(response.serialize()))
         for name, value in answered:
             response.headers[name] = value
+        if response.status_code != HTTP_SWITCHING:
+            raise HandshakeRefusedError(response.status_code, bytes(response.serialize()))
         self._rewrites = self._text_only or bool(self._core.extensions)
         self._hand(bytes(response.serialize()))
 

@@ -47,7 +47,7 @@ class Setup:
         self.parks = False
         self.failure: HttpError | None = None
         self.deadlines = Deadlines(self.loop.as_loop)
-        self.connection = HttpConnection(self, self.deadlines, HEAD_S, MAX_BODY)
+        self.connection = HttpConnection(self, self.deadlines, HEAD_S, MAX_BODY, set())
         self.socket = FakeSocket(self.loop, self.connection)
         self.connection.connection_made(self.socket)
 
@@ -66,7 +66,7 @@ class Setup:
         if not self.parks:
             self.reply(exchange)
 
-    def refuse(self, _exchange: Exchange | None, error: HttpError) -> bytes:
+    def refuse(self, _exchange: Exchange | None, _origin: str | None, error: HttpError) -> bytes:
         self.refused.append(error)
         return refusal(error.status, error.text.encode(), "text/plain")
 

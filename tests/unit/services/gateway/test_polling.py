@@ -150,6 +150,29 @@ async def test_an_octet_stream_is_refused(client: PollingClient) -> None:
     assert client.application.closings == [close_reasons.PROTOCOL_ERROR]
 
 
+async def test_packets_count_as_frames_of_a_websocket_do(client: PollingClient) -> None:
+    """`FakePort` allows 200 at once and 50 a second, as it does on a WebSocket."""
+    assert client.post(b"\x1e".join([b"4x"] * 150)).status == 200
+    for _ in range(50):
+        assert client.post(b"3").status == 200
+    client.port.loop.advance(1.0)
+    assert client.post(b"\x1e".join([b"4y"] * 50)).status == 200
+    assert client.port.ended == []
+    assert client.post(b"4z\x1e4z").status == 400
+    assert client.application.messages == ["x"] * 150 + ["y"] * 50
+    assert client.application.closings == [close_reasons.FRAME_FLOOD]
+    assert status(client) == UNKNOWN
+
+
+async def test_a_flood_within_one_post_is_taken_as_far_as_it_is_allowed(client: PollingClient) -> None:
+    client.application.on_message = lambda _data: None
+    parked = client.get()
+    assert client.post(b"\x1e".join([b"4x"] * 201)).status == 400
+    assert len(client.application.messages) == 200
+    assert client.application.closings == [close_reasons.FRAME_FLOOD]
+    assert parked.answer().body == b"1"
+
+
 async def test_other_methods_are_refused_and_harm_nobody(client: PollingClient) -> None:
     assert client.port.ask(client.target, method="PUT", body=b"4x").answer().status == 400
     assert client.port.ended == []
@@ -218,6 +241,54 @@ async def test_whatever_the_reason_the_application_is_told_once_and_nothing_stay
     client.port.loop.advance(CLOSE_WAIT_S + 60)
     assert client.application.closings == client.port.ended == [reason]
     assert client.port.is_at_rest()
+
+
+# --- clients that must be told otherwise
+
+PYTHON = ("User-Agent: Python/3.11 aiohttp/3.14.1", "User-Agent: python-requests/2.33.0")
+BROWSERS = ("User-Agent: Mozilla/5.0 (X11; Linux x86_64)", "User-Agent: node-XMLHttpRequest")
+
+
+@pytest.mark.parametrize("agent", [*PYTHON, "X: no agent at all"])
+async def test_a_client_that_may_break_off_on_more_gets_few_packets_at_a_time(
+    client: PollingClient, agent: str
+) -> None:
+    for number in range(45):
+        client.push(str(number))
+    client.connection.end(close_reasons.KICKED)
+    bodies = [client.get(agent).answer().body.split(b"\x1e") for _ in range(3)]
+    assert [len(packets) for packets in bodies] == [15, 15, 16]
+    assert [packet for packets in bodies for packet in packets] == [b"4%d" % number for number in range(45)] + [b"1"]
+
+
+@pytest.mark.parametrize("agent", BROWSERS)
+async def test_a_javascript_client_gets_all_that_waits_at_once(client: PollingClient, agent: str) -> None:
+    for number in range(100):
+        client.push(str(number))
+    assert client.get(agent).answer().body.split(b"\x1e") == [b"4%d" % number for number in range(100)]
+
+
+@pytest.mark.parametrize("reason", [close_reasons.SERVER_STOPPING, close_reasons.KICKED])
+@pytest.mark.parametrize("agent", [*PYTHON, *BROWSERS])
+async def test_a_python_client_that_is_to_come_back_sees_its_poll_fail(
+    client: PollingClient, agent: str, reason: CloseReason
+) -> None:
+    parked = client.get(agent)
+    client.connection.end(reason)
+    answer = parked.answer()
+    if agent in PYTHON and reason.reconnect:
+        assert (answer.status, json.loads(answer.body)) == UNKNOWN
+    else:
+        assert (answer.status, answer.body) == (200, b"1")
+
+
+async def test_last_words_come_before_the_poll_that_fails(client: PollingClient) -> None:
+    client.push("41")
+    client.connection.end(close_reasons.SERVER_STOPPING)
+    assert client.get(PYTHON[0]).answer().body == b"441"
+    assert client.get(PYTHON[0]).answer().status == 400
+    assert status(client) == UNKNOWN
+    assert not client.port.server._by_sid
 
 
 # --- what an answer carries

@@ -13,7 +13,8 @@ import pytest
 from protocol.engineio.session import SessionSettings
 from protocol.socketio.parser import MessageData
 from services.gateway.connection import EngineConnection
-from services.gateway.server import Mount, Server, ServerSettings
+from services.gateway.frames import frame_message
+from services.gateway.server import STOP_S, Mount, Server, ServerSettings
 from services.gateway.websocket import WebSocketLimits
 from shared.names import close_reasons
 from shared.names.close_reasons import CloseReason
@@ -138,6 +139,7 @@ BAD_ORIGIN = "Origin: https://bad.example"
 UNKNOWN = '{"code":1,"message":"Session ID unknown"}'
 METHOD = '{"code":2,"message":"Bad handshake method"}'
 ORIGIN = '{"code":4,"message":"Origin not allowed"}'
+TOKEN = "A token belongs into auth, never into the URL"
 # Each row breaks its own rule and those of all rows below it that can be broken at the same time: the first one tells.
 HANDSHAKES: list[tuple[str, int, str]] = [
     (request("EIO=3&transport=carrier&sid=x", BAD_ORIGIN, method="POST"), 400, "Transport unknown"),
@@ -158,8 +160,9 @@ HANDSHAKES: list[tuple[str, int, str]] = [
         '{"code":3,"message":"Bad request"}',
     ),
     (request("EIO=3&transport=websocket", BAD_ORIGIN, "Content-Length: 0"), 400, "Bad request"),
-    (request("EIO=3&transport=websocket", BAD_ORIGIN), 403, "Origin not allowed"),
-    (request("EIO=3&transport=websocket&token=x", GOOD), 400, "A token belongs into auth, never into the URL"),
+    (request("EIO=3&transport=websocket", BAD_ORIGIN), 400, "Origin not allowed"),
+    (request("EIO=3&transport=websocket&token=x", GOOD), 400, TOKEN),
+    (request("EIO=3&transport=polling&token=x", upgrade=False), 403, f'{{"code":4,"message":"{TOKEN}"}}'),
     (request("EIO=3&transport=websocket", GOOD), 400, "Unsupported protocol version"),
     (request("transport=websocket"), 400, "Unsupported protocol version"),
     (request(WS, path="/other/"), 404, "connect a Socket.IO client to /socket.io/"),
@@ -182,6 +185,44 @@ async def test_an_upgrade_that_the_standard_forbids_is_refused(start: Start) -> 
     assert (await running.ask(sent))[0] == 400
     assert running.refused == ["bad_websocket_handshake"]
     assert running.server.connections == set()
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        request(WS, GOOD).replace("Sec-WebSocket-Version: 13", "Sec-WebSocket-Version: 8"),
+        request(WS, GOOD).replace("Sec-WebSocket-Key", "X-Key"),
+        request(WS, GOOD).replace("Host: a", "X-Host: a"),
+        request(WS, GOOD, "X-Two: \0"),
+        request(WS + "&EIO=4", GOOD),
+        request(WS, GOOD, path="/other/"),
+        request("EIO=4&transport=polling", GOOD, "Content-Encoding: gzip", upgrade=False),
+    ],
+)
+async def test_a_refusal_says_who_may_read_it_however_early_it_comes(sent: str) -> None:
+    port = FakePort(allowed_origins=frozenset({"https://good.example"}))
+    socket = port.connect()
+    socket.feed(sent.encode())
+    answer = socket.answer()
+    assert answer.status >= 400
+    assert answer.headers["access-control-allow-origin"] == "https://good.example"
+    assert answer.headers["vary"] == "Origin"
+
+
+async def test_an_upgrade_to_anything_but_websocket_is_left_alone() -> None:
+    port = FakePort()
+    opened = port.ask(fakes_http.POLLING, "Upgrade: h2c", "Connection: Upgrade, HTTP2-Settings", "HTTP2-Settings: AA")
+    answer = opened.answer()
+    assert (answer.status, answer.body[:1], answer.headers["connection"]) == (200, b"0", "close")
+    refused = port.ask(fakes_http.WEBSOCKET, "Upgrade: h2c", "Connection: Upgrade").answer()
+    assert (refused.status, refused.body) == (400, b'{"code":3,"message":"Bad request"}')
+
+
+async def test_a_body_behind_an_upgrade_that_is_left_alone_is_refused_and_harms_nobody() -> None:
+    client = PollingClient(FakePort())
+    assert client.post(b"4hi", "Upgrade: h2c", "Connection: Upgrade").status == 400
+    assert client.post(b"4still").body == b"ok"
+    assert client.application.messages == ["still"]
 
 
 async def test_a_star_allows_every_origin(start: Start) -> None:
@@ -324,6 +365,40 @@ async def test_a_stop_lets_polling_clients_fetch_their_goodbye(start: Start) -> 
     writer.close()
 
 
+async def test_a_stop_closes_connections_that_wait_for_another_request_at_once(start: Start) -> None:
+    running = await start()
+    streams = [await running.open() for _ in range(3)]
+    for reader, writer in streams[1:]:  # the first one has not said a word
+        _, sid = await poll_handshake(reader, writer)
+        await exchange(reader, writer, polling("POST", sid, b"1"))
+    streams[2][1].write(b"GET /half")
+    began = asyncio.get_running_loop().time()
+    async with asyncio.timeout(10):
+        await running.server.stop()
+        assert asyncio.get_running_loop().time() - began < STOP_S / 2
+        assert [await reader.read() for reader, _ in streams] == [b""] * 3
+    assert running.server._visits == set()
+    for _, writer in streams:
+        writer.close()
+
+
+async def test_a_stop_does_not_wait_long_for_who_does_not_read_its_answer(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.gateway.server.STOP_S", 0.1)
+    running = await start()
+    reader, writer = await running.open()
+    _, sid = await poll_handshake(reader, writer)
+    connection = running.server._by_sid[sid][0]
+    connection.write(frame_message("x" * 20_000_000))
+    writer.write(polling("GET", sid))
+    await eventually(lambda: connection.writable, "the answer is written")
+    async with asyncio.timeout(10):
+        await running.server.stop()
+    await eventually(lambda: not running.server._visits, "it is gone")
+    writer.transport.abort()
+
+
 # --- nothing stays behind
 
 SESSIONS = 1_000
@@ -459,7 +534,7 @@ async def test_nothing_stays_of_a_thousand_sessions_that_ended_in_every_way(
     await eventually(lambda: live_deadlines(server) == 0, "no deadline is left")
     await eventually(lambda: open_files() <= before, "no file is left open")
     assert (server.accepted, len(running.ended)) == (SESSIONS, SESSIONS)
-    assert (server.connections, server._sockets) == (set(), set())
+    assert (server.connections, server._sockets, server._visits) == (set(), set(), set())
     assert {close_reasons.PING_TIMEOUT, close_reasons.PROTOCOL_ERROR, close_reasons.PEER_GONE} < set(running.ended)
     running.applications.clear()
     gc.collect()
