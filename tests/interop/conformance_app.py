@@ -14,7 +14,7 @@ from typing import Final
 
 import uvloop
 
-from protocol.engineio.session import SessionSettings
+from protocol.engineio.session import SessionSettings, Transport
 from protocol.socketio.connection import ConnectionSettings
 from protocol.socketio.happenings import AckReceived, EventReceived
 from protocol.socketio.json_parser import JsonParser
@@ -31,14 +31,26 @@ from services.gateway.websocket import WebSocketLimits
 from shared.log import configure_logging
 from shared.names.close_reasons import CloseReason
 
+HOST: Final = "127.0.0.1"
 PAYLOAD_BYTES: Final = 1_000_000
 BUFFERED_BYTES: Final = 16 * PAYLOAD_BYTES
 CONNECT_TIMEOUT_S: Final = 1.0
-GENEROUS: Final = 1_000_000
+PLENTY: Final = 1_000_000
+"""Where the reference server has no limit and ours wants one."""
+
+LIMITS: Final = Limits(
+    max_payload=PAYLOAD_BYTES,
+    max_string=PAYLOAD_BYTES,
+    max_depth=64,
+    max_elements=PLENTY,
+    max_array=PLENTY,
+    max_map=PLENTY,
+)
 NAMESPACES: Final = frozenset({"/", "/custom"})
 FORBIDDEN: Final = "/forbidden"
-GREETING_S: Final = 0.01
-"""Between the CONNECT reply and `auth`: the suite listens for one at a time and misses the second of a read."""
+GREETING_S: Final = 0.025
+"""From the CONNECT reply to `auth` on a WebSocket: the suite listens for one frame at a time, and `ws` hands it all the
+frames of one read before it can listen again. Far below the 200 ms that the suite leaves unanswered pings."""
 
 
 class EngineEcho:
@@ -48,7 +60,7 @@ class EngineEcho:
         self._outbox = Outbox(connection, flusher, 0)
 
     def receive(self, data: MessageData, _now: float) -> None:
-        """Text goes back as text, binary as binary."""
+        """Send it back: text as text, binary as binary."""
         self._outbox.send(frame_message(data))
 
     def drained(self) -> None:
@@ -72,14 +84,17 @@ class SocketEcho:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._greetings: dict[tuple[Client, str], tuple[asyncio.TimerHandle, dict[str, Value]]] = {}
+        self._greetings: dict[tuple[Client, str], dict[str, Value]] = {}
 
     def connect(self, client: Client, namespace: str, auth: Mapping[str, Value]) -> None:
         """Let clients into what is served, and tell them their auth after the reply."""
         if namespace in NAMESPACES:
             client.accept(namespace, secrets.token_urlsafe(15))
-            timer = self._loop.call_later(GREETING_S, self._greet, client, namespace)
-            self._greetings[client, namespace] = timer, dict(auth)
+            self._greetings[client, namespace] = dict(auth)
+            if client.connection.transport is Transport.POLLING:
+                self._greet(client, namespace)
+            else:
+                self._loop.call_later(GREETING_S, self._greet, client, namespace)
         elif namespace == FORBIDDEN:
             client.refuse(namespace, "Not authorized", {"code": "E_AUTH"})
         else:
@@ -107,63 +122,50 @@ class SocketEcho:
         client.emit(received.namespace, "answer-was", *received.args)
 
     def left(self, client: Client, namespace: str) -> None:
-        """Nothing is kept of a client."""
-        if greeting := self._greetings.pop((client, namespace), None):
-            greeting[0].cancel()
+        """Hold nothing."""
+        self._greetings.pop((client, namespace), None)
 
     def drained(self, outbox: Outbox) -> None:
         """Write what waited."""
         outbox.resume()
 
     def _greet(self, client: Client, namespace: str) -> None:
-        if greeting := self._greetings.pop((client, namespace), None):
-            timer, auth = greeting
-            timer.cancel()
+        auth = self._greetings.pop((client, namespace), None)
+        if auth is not None:
             client.emit(namespace, "auth", auth)
 
 
-def make_server(loop: asyncio.AbstractEventLoop, session: SessionSettings) -> Server:
-    """Both applications, mounted side by side."""
-    limits = Limits(
-        max_payload=PAYLOAD_BYTES,
-        max_string=PAYLOAD_BYTES,
-        max_depth=64,
-        max_elements=GENEROUS,
-        max_array=GENEROUS,
-        max_map=GENEROUS,
-    )
-    parsers = Parsers(JsonParser(limits), MsgpackParser(limits))
-    settings = ConnectionSettings(
-        parsers=parsers,
-        connect_timeout=CONNECT_TIMEOUT_S,
-        max_namespaces=16,
-        max_refusals=GENEROUS,
-        max_pending_acks=GENEROUS,
-        max_unanswered=GENEROUS,
-    )
+def make_server(loop: asyncio.AbstractEventLoop, ping_interval: int = 300, ping_timeout: int = 200) -> Server:
+    """Both applications, side by side; pings in milliseconds."""
+    parsers = Parsers(JsonParser(LIMITS), MsgpackParser(LIMITS))
     encoder, flusher, namespaces = Encoder(parsers), Flusher(loop, BUFFERED_BYTES), SocketEcho(loop)
-    frames = WebSocketLimits(
-        max_message=PAYLOAD_BYTES, frame_rate=GENEROUS, frame_burst=GENEROUS, write_timeout=CONNECT_TIMEOUT_S * 10
+    sockets = ConnectionSettings(
+        parsers=parsers,
+        max_namespaces=16,
+        max_refusals=PLENTY,
+        max_pending_acks=PLENTY,
+        max_unanswered=PLENTY,
+        connect_timeout=CONNECT_TIMEOUT_S,
     )
+    session = SessionSettings(ping_interval=ping_interval, ping_timeout=ping_timeout, max_payload=PAYLOAD_BYTES)
+    frames = WebSocketLimits(PAYLOAD_BYTES, frame_rate=PLENTY, frame_burst=PLENTY, write_timeout=10.0)
     return Server(
         loop,
         ServerSettings(allowed_origins=frozenset("*"), max_connections=0, max_accepts=0, head_timeout=10.0),
         {
-            "/engine.io/": Mount(session, frames, lambda connection: EngineEcho(connection, flusher)),
-            "/socket.io/": Mount(
-                session, frames, lambda connection: Client(connection, settings, encoder, flusher, namespaces)
-            ),
+            "/engine.io/": Mount(session, frames, lambda link: EngineEcho(link, flusher)),
+            "/socket.io/": Mount(session, frames, lambda link: Client(link, sockets, encoder, flusher, namespaces)),
         },
     )
 
 
-async def serve(host: str, port: int, session: SessionSettings) -> None:
+async def serve(port: int, ping_interval: int, ping_timeout: int) -> None:
     """Serve until SIGTERM or SIGINT."""
     loop, stopping = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    server = make_server(loop, session)
-    await server.start(host, port)
+    server = make_server(loop, ping_interval, ping_timeout)
+    await server.start(HOST, port)
     sys.stdout.write("listening\n")
     sys.stdout.flush()
     await stopping.wait()
@@ -174,22 +176,18 @@ def main() -> None:
     """Read the arguments and serve."""
     arguments = argparse.ArgumentParser(
         prog="python -m tests.interop.conformance_app",
-        description="Serve what the official Engine.IO v4 and Socket.IO v5 test suites expect.",
+        description=f"Serve what the official Engine.IO v4 and Socket.IO v5 test suites expect, on {HOST}.",
         epilog="example: python -m tests.interop.conformance_app --port 3000",
     )
     arguments.add_argument("--port", type=int, required=True, metavar="P", help="the suites want 3000")
-    arguments.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     arguments.add_argument("--ping-interval", type=int, default=300, metavar="MS", help="(default: %(default)s)")
     arguments.add_argument("--ping-timeout", type=int, default=200, metavar="MS", help="(default: %(default)s)")
     given = arguments.parse_args()
     configure_logging("warning", "console", service="conformance-app", instance="conformance-app")
-    session = SessionSettings(
-        ping_interval=given.ping_interval, ping_timeout=given.ping_timeout, max_payload=PAYLOAD_BYTES
-    )
     try:
-        uvloop.run(serve(given.host, given.port, session))
+        uvloop.run(serve(given.port, given.ping_interval, given.ping_timeout))
     except OSError as error:
-        sys.exit(f"cannot listen on {given.host}:{given.port}: {error.strerror or error}")
+        sys.exit(f"cannot listen on {HOST}:{given.port}: {error.strerror or error}")
 
 
 if __name__ == "__main__":

@@ -181,6 +181,23 @@ async def test_every_answer_carries_cors_headers(port: int) -> None:
         assert "\r\naccess-control-allow-origin: *\r\n" in wire.head.lower()
 
 
+@pytest.mark.parametrize(
+    "headers", [{"Sec-WebSocket-Key": None}, {"Sec-WebSocket-Version": "8"}, {"Host": None}, {"X": "\0"}]
+)
+async def test_refusals_of_what_is_no_handshake_carry_cors_headers_too(
+    port: int, headers: dict[str, str | None]
+) -> None:
+    reply = await ask(port, upgrade_head("/engine.io/?EIO=4&transport=websocket", headers))
+    assert (reply.status, reply.headers["access-control-allow-origin"]) == (400, "*")
+
+
+async def test_upgrade_to_another_protocol_is_left_alone(port: int) -> None:
+    asked = {"Upgrade": "h2c", "Connection": "Upgrade, HTTP2-Settings", "HTTP2-Settings": "AAMAAABkAAQAAP__"}
+    opened = await request(port, "GET", "/engine.io/?EIO=4&transport=polling", headers=asked)
+    assert (opened.status, opened.headers["connection"]) == (200, "close")
+    assert opened.text.startswith("0{")
+
+
 async def test_connection_serves_many_requests_until_the_client_wants_it_closed(port: int) -> None:
     poller = await Poller.open(port)
     async with await Http.open(port) as http:

@@ -113,8 +113,8 @@ async def test_compression_is_not_agreed_on_by_default(port: int) -> None:
 
 
 async def test_websocket_is_pinged_one_interval_after_its_last_pong(moderate_port: int) -> None:
+    last = monotonic()
     async with await Wire.connect(moderate_port) as wire:
-        last = monotonic()
         for _ in range(5):
             assert await wire.frame() == "2"
             assert monotonic() - last >= INTERVAL_S - CLOCK_S
@@ -123,8 +123,8 @@ async def test_websocket_is_pinged_one_interval_after_its_last_pong(moderate_por
 
 
 async def test_poll_is_pinged_one_interval_after_its_last_pong(moderate_port: int) -> None:
-    poller = await Poller.open(moderate_port)
     last = monotonic()
+    poller = await Poller.open(moderate_port)
     for _ in range(5):
         assert (await poller.get()).text == "2"
         last, before = monotonic(), last
@@ -155,8 +155,8 @@ async def test_poll_at_the_very_end_of_the_ping_timeout_finds_nobody(suite_port:
         assert await asyncio.gather(*(overstay(path) for path in ("/engine.io/", "/socket.io/") * 5)) == [400] * 10
 
 
-async def test_parked_poll_gets_the_ping_and_the_next_one_the_close(suite_port: int) -> None:
-    poller = await Poller.open(suite_port)
+async def test_parked_poll_gets_the_ping_and_the_next_one_the_close(moderate_port: int) -> None:
+    poller = await Poller.open(moderate_port)
     assert (await poller.get()).text == "2"
     assert (await poller.get()).text == "1"
     assert (await poller.get()).status == 400

@@ -204,7 +204,7 @@ async def test_a_client_that_polls_late_gets_every_trade_and_only_the_newest_pri
 
 
 async def test_clients_that_stop_polling_are_ended_and_forgotten(cluster: Cluster, upstream: Upstream) -> None:
-    gateway = await cluster.start("gateway", PING_INTERVAL_MS="500", PING_TIMEOUT_MS="500")
+    gateway = await cluster.start("gateway", PING_INTERVAL_MS="750", PING_TIMEOUT_MS="750")
     sizes = []
     for _ in range(4):
         await _abandon_pollers(gateway, upstream, 100)
@@ -219,8 +219,10 @@ async def _abandon_pollers(gateway: Service, upstream: Upstream, how_many: int) 
     ended = 'tickwire_disconnects_total{reason="ping_timeout"}'
     before = (await gateway.scrape())[ended]
     async with http_client() as http:
-        pollers = [await polling(http, gateway.url) for _ in range(how_many)]
-        await asyncio.gather(*(poller.emit("subscribe:trades", upstream.symbol) for poller in pollers))
+        pollers = []
+        for _ in range(how_many):  # each has the time of a ping and its timeout to subscribe, however slow this is
+            pollers.append(await polling(http, gateway.url))
+            await pollers[-1].emit("subscribe:trades", upstream.symbol)
         await upstream.trade(500)
 
         async def all_ended() -> bool:
