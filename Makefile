@@ -46,7 +46,7 @@ fuzz: .venv/.installed ## throw input at the protocol and at the client port, a 
 bench: .venv/.installed ## CPU for each delivered update, bytes for each connection
 	$(BIN)/python -m tests.load.bench_gateway
 
-readme: .venv/.installed ## print the README's tables anew from the code
+readme: .venv/.installed ## print the README's tables and the end of .env.example anew from the code
 	$(BIN)/python -m tests.support.readme_tables --write
 
 constraints: .venv/.installed ## pin what is installed now

@@ -53,7 +53,7 @@ class GatewaySettings:
         ("authenticate=1",), "other rates by event, such as `authenticate=1,subscribe:price=20`", "1/s"
     )
     max_frames_per_second: Positive = setting(
-        50, "WebSocket frames of any kind from one client; four times as many at once", "1/s"
+        50, "WebSocket frames, or packets in long-polling POSTs, from one client; four times as many at once", "1/s"
     )
     max_connections: NotNegative = setting(20_000, "clients of one gateway; above, handshakes get 503; 0: no limit")
     max_accepts_per_second: NotNegative = setting(

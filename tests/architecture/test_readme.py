@@ -1,14 +1,22 @@
-"""The README says what the code does: its tables are printed from it, and what it names exists."""
+"""The README and `.env.example` say what the code does: printed from it, and what they name exists."""
 
 import re
 
-from tests.support.readme_tables import README, filled
+from tests.support.readme_tables import EXAMPLE, README, completed, filled
 from tests.support.source_tree import ROOT
 
 
 def test_the_tables_are_those_that_the_code_prints() -> None:
     text = README.read_text(encoding="utf-8")
     assert filled(text) == text, "make readme"
+
+
+def test_the_example_environment_names_every_setting_once_and_none_that_is_gone() -> None:
+    text = EXAMPLE.read_text(encoding="utf-8")
+    assert completed(text) == text, "make readme"
+    named = re.findall(r"^#?([A-Z][A-Z_]+)=", text, re.MULTILINE)
+    known = re.findall(r"^\| `([A-Z_]+)` \|", README.read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(named) == sorted(known)
 
 
 def test_every_make_target_that_it_names_exists() -> None:

@@ -1,16 +1,25 @@
-"""The README's tables, printed from the code: `make readme` writes them, a test says when they are out of date."""
+"""The README's tables and the end of `.env.example`, printed from the code.
+
+`make readme` writes them, a test says when they are out of date.
+"""
 
 import argparse
 import asyncio
+import re
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from functools import cache
 
 from services.launcher.settings_table import as_markdown, read_all
 from shared.names import close_reasons, error_codes
 from shared.names.events import ClientEvent, ServerEvent
+from shared.settings import SettingInfo
+from tests.support.source_tree import ROOT
 
-README = Path(__file__).parents[2] / "README.md"
+README = ROOT / "README.md"
+EXAMPLE = ROOT / ".env.example"
+REST = "# All others, at their defaults.\n"
+"""Stands in `.env.example` between what is written by hand and what is printed."""
 
 
 def _rows(heading: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
@@ -48,9 +57,14 @@ def endings() -> str:
     return _rows(("reason in metrics", "close code", "meaning"), rows)
 
 
+@cache
+def _all_settings() -> list[SettingInfo]:
+    return asyncio.run(read_all())
+
+
 def settings() -> str:
     """Every variable."""
-    return as_markdown(asyncio.run(read_all()))
+    return as_markdown(_all_settings())
 
 
 TABLES: dict[str, Callable[[], str]] = {
@@ -74,16 +88,34 @@ def filled(text: str) -> str:
     return text
 
 
+def completed(text: str) -> str:
+    """`.env.example` with every setting that its upper part does not name."""
+    by_hand, found, _ = text.partition(REST)
+    if not found:
+        raise ValueError(f".env.example has no line {REST!r}")
+    named = set(re.findall(r"^([A-Z_]+)=", by_hand, re.MULTILINE))
+    return by_hand + found + "".join(_example(row) for row in _all_settings() if row.name not in named)
+
+
+def _example(row: SettingInfo) -> str:
+    in_words = " " in row.default or row.default == "none"
+    notes = ", ".join([*([row.unit] if row.unit else ()), *([f"default: {row.default}"] if in_words else ())])
+    comment = f"{row.meaning} ({notes})" if notes else row.meaning
+    return f"\n# {comment.replace('`', '')}\n#{row.name}={'' if in_words else row.default}\n"
+
+
 def main() -> None:
     """Write the tables, or say whether they are current."""
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--write", action="store_true", help="change README.md")
-    before = README.read_text(encoding="utf-8")
-    after = filled(before)
-    if arguments.parse_args().write:
-        README.write_text(after, encoding="utf-8")
-    elif before != after:
-        sys.exit("README.md is out of date: make readme")
+    arguments.add_argument("--write", action="store_true", help="change README.md and .env.example")
+    write = arguments.parse_args().write
+    for path, printed in ((README, filled), (EXAMPLE, completed)):
+        before = path.read_text(encoding="utf-8")
+        after = printed(before)
+        if write:
+            path.write_text(after, encoding="utf-8")
+        elif before != after:
+            sys.exit(f"{path.name} is out of date: make readme")
 
 
 if __name__ == "__main__":
