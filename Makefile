@@ -5,7 +5,7 @@ SOURCES := protocol shared services tests
 SYSTEM_PACKAGES ?= nginx-light haproxy chromium
 
 .DEFAULT_GOAL := help
-.PHONY: help setup system demo test check lint types layers unit interop fuzz bench readme constraints clean
+.PHONY: help setup system demo test check lint types layers unit interop fuzz bench bench-peers readme constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ fuzz: .venv/.installed ## throw input at the protocol and at the client port, a 
 bench: .venv/.installed ## CPU for each delivered update, bytes for each connection
 	$(BIN)/python -m tests.load.bench_gateway
 
+bench-peers: .venv/.installed tests/load/peers/node/node_modules/.installed tests/load/peers/python/.venv/.installed ## Tickwire beside its peers, ten minutes; QUICK=1 for three
+	$(BIN)/python -m tests.load.bench_peers $(if $(QUICK),--quick)
+
 readme: .venv/.installed ## print the README's tables and the end of .env.example anew from the code
 	$(BIN)/python -m tests.support.readme_tables --write
 
@@ -53,18 +56,30 @@ constraints: .venv/.installed ## pin what is installed now
 	$(BIN)/pip freeze --exclude-editable > constraints.txt
 
 clean: ## remove everything that was installed or cached
-	rm -rf .venv tests/interop/node_modules .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .venv tests/interop/node_modules tests/load/peers/node/node_modules tests/load/peers/python/.venv .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
 .venv/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Tickwire needs Python 3.11 or later; say which: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "Installing into .venv ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[local,dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[local,load,dev]'
 	@touch $@
 
 tests/interop/node_modules/.installed: tests/interop/package.json
 	@command -v npm >/dev/null || { echo "The interoperability tests need Node 20 or later with npm on PATH"; exit 1; }
 	@echo "Installing the JavaScript clients ..."
 	@cd tests/interop && npm install --no-package-lock --no-audit --no-fund --loglevel=error
+	@touch $@
+
+tests/load/peers/node/node_modules/.installed: tests/load/peers/node/package.json
+	@command -v npm >/dev/null || { echo "The comparison needs Node 20 or later with npm on PATH"; exit 1; }
+	@echo "Installing Socket.IO for Node ..."
+	@cd tests/load/peers/node && npm install --no-package-lock --no-audit --no-fund --loglevel=error
+	@touch $@
+
+tests/load/peers/python/.venv/.installed: tests/load/peers/python/requirements.txt tests/load/peers/python/constraints.txt
+	@test -x tests/load/peers/python/.venv/bin/python || $(PYTHON) -m venv tests/load/peers/python/.venv
+	@echo "Installing python-socketio ..."
+	@cd tests/load/peers/python && .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r requirements.txt
 	@touch $@

@@ -17,6 +17,9 @@ VERSION: Final = 1
 Side = Literal["buy", "sell"]
 """Of the taker, as the upstream says it."""
 
+FeedState = Literal["live", "stale", "halted"]
+"""Of a symbol: heard of lately, not heard of for `PRICE_STALE_MS`, or halted as its upstream said."""
+
 
 class Price(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The last price of one symbol and where it stands in the symbol's sequence.
@@ -29,6 +32,8 @@ class Price(msgspec.Struct, frozen=True, array_like=True, gc=False):
         bid, ask, amount: canonical decimal text, or None where the upstream gave none.
         side: taker side of the trade that made the price, if one did.
         venue: where it traded, if the upstream says.
+        state: whether the symbol's feed is alive; a change of it alone keeps `seq` and moves `since`.
+        since: ms, when `state` began; never goes back.
     """
 
     price: str
@@ -40,6 +45,8 @@ class Price(msgspec.Struct, frozen=True, array_like=True, gc=False):
     amount: str | None = None
     side: Side | None = None
     venue: str | None = None
+    state: FeedState = "live"
+    since: int = 0
 
 
 class PriceBatch(msgspec.Struct, frozen=True, array_like=True):
@@ -56,6 +63,53 @@ class PriceBatch(msgspec.Struct, frozen=True, array_like=True):
     epoch: str
     published: int
     prices: dict[str, msgspec.Raw]
+
+
+class Candle(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One candle. In Redis the state that price-ingest needs to revise it may follow the fields.
+
+    Attributes:
+        start: ms, inclusive; the end follows from the interval.
+        open, high, low, close, volume: canonical decimal text.
+        trades: how many are folded in.
+        closed: whether its time is over. A late trade revises it: the same, still closed, with a higher `rev`.
+        rev: rises with every change of any candle of the symbol; it begins with the clock, so that it rises also when
+            Redis lost its data.
+    """
+
+    start: int
+    open: str
+    high: str
+    low: str
+    close: str
+    volume: str
+    trades: int
+    closed: bool
+    rev: int
+
+
+class Chart(msgspec.Struct, frozen=True, array_like=True):
+    """The candles of one symbol: those that are not closed (snapshot), or those that changed (publication).
+
+    Candles without a trade are never stored or published: a reader that wants the gaps filled makes them.
+
+    Attributes:
+        lag: ms by which the symbol's event time is behind the clock of price-ingest (years in a replay); a candle is
+            over when its end and the grace have passed on a clock that is so much slow.
+        candles: interval -> in order of start.
+    """
+
+    lag: int
+    candles: dict[str, list[Candle]]
+
+
+class ChartBatch(msgspec.Struct, frozen=True, array_like=True):
+    """One publication of one shard, as `PriceBatch`: symbol -> encoded `Chart`."""
+
+    version: int
+    epoch: str
+    published: int
+    charts: dict[str, msgspec.Raw]
 
 
 class Trade(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -157,6 +211,9 @@ def _checked(decode: Callable[[bytes | msgspec.Raw], T]) -> Callable[[bytes | ms
 
 decode_price = _checked(msgspec.msgpack.Decoder(Price).decode)
 decode_price_batch = _checked(msgspec.msgpack.Decoder(PriceBatch).decode)
+decode_candle = _checked(msgspec.msgpack.Decoder(Candle).decode)
+decode_chart = _checked(msgspec.msgpack.Decoder(Chart).decode)
+decode_chart_batch = _checked(msgspec.msgpack.Decoder(ChartBatch).decode)
 decode_trade = _checked(msgspec.msgpack.Decoder(Trade).decode)
 encode_json = msgspec.json.Encoder().encode
 decode_report = _checked(msgspec.json.Decoder(ServiceReport).decode)

@@ -143,6 +143,9 @@ class CommonSettings:
     ops_host: str = setting("0.0.0.0", "address of that port")  # noqa: S104 - inside a pod; the port is never routed
     price_shards: Shards = setting(16, "Pub/Sub channels that symbols are spread over; the same in the whole cluster")
     trade_shards: Shards = setting(4, "trade logs that symbols are spread over; the same in the whole cluster")
+    candle_grace_ms: NotNegative = setting(
+        500, "a candle is announced as closed so long after its end; what comes later revises it", "ms"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = setting("info", "least severe log line that is written")
     log_format: Literal["json", "console"] = setting("json", "`json` for machines, `console` for people")
 

@@ -20,6 +20,7 @@ from typer.core import TyperGroup
 from services.launcher.arguments import existing_file, find_gateways, find_redis, log_as, parse_speed, running_cluster
 from services.launcher.errors import LauncherError
 from services.launcher.leash import python_module
+from services.launcher.load.command import EPILOG, load_command
 from services.launcher.output import PipeConsole, let_go_of_stdout
 from services.launcher.plan import Feed, Options
 from services.launcher.settings_table import SERVICES
@@ -221,6 +222,9 @@ def watch_command(
         await watch(GatewayClient(urls, watcher, token=token, msgpack=msgpack), watcher, ended)
 
     asyncio.run(run())
+
+
+app.command("load", rich_help_panel=_LOCAL, epilog=EPILOG)(load_command)
 
 
 @app.command("token", rich_help_panel=_LOCAL, epilog='Example: `tickwire watch BTC-USDT --token "$(tickwire token)"`')

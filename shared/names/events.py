@@ -35,6 +35,11 @@ class ClientEvent(_Named):
     RESYNC_PRICE = ("resync:price", "(symbol): sends the current price again, for a client that found a gap in `seq`")
     SUBSCRIBE_TRADES = ("subscribe:trades", "(symbol or [symbols]): joins `trades:{symbol}`")
     UNSUBSCRIBE_TRADES = ("unsubscribe:trades", "(symbol or [symbols]): leaves `trades:{symbol}`")
+    SUBSCRIBE_CHART = (
+        "subscribe:chart",
+        "(symbol, interval, opts?): the ack carries `{bars, forming, rev}`, then `chart:update`. Intervals: `1s 1m 5m 15m 1h 4h 1d`; opts: `{limit, since}`",  # noqa: E501 - one table cell
+    )
+    UNSUBSCRIBE_CHART = ("unsubscribe:chart", "(symbol, interval?): leaves that chart, or all of the symbol's")
     SUBSCRIBE_METRICS = ("subscribe:metrics", '(): joins `admin`; needs a token with `role: "admin"`')
     UNSUBSCRIBE_METRICS = ("unsubscribe:metrics", "(): leaves `admin`")
 
@@ -54,6 +59,10 @@ class ServerEvent(_Named):
     )
     TRADE_NEW = ("trade:new", "`{id, symbol, amount, price, side, ts, venue?}`: each trade once, in order per symbol")
     TRADE_NOTIFICATION = ("trade:notification", "the same plus `user_id`, to the user that the trade names only")
+    CHART_UPDATE = (
+        "chart:update",
+        "`{symbol, interval, start, end, open, high, low, close, volume, trades, closed, rev}`: a candle that changed; a later one of the same `start` has a higher `rev`",  # noqa: E501 - one table cell
+    )
     METRICS = ("metrics", "`{connections, memory, uptime, cpu, rooms, events, gateways}`: to `admin`, every 5 s")
     ERROR = ("error", "`{code, message, event?, ...}`: a request without an ack failed")
 

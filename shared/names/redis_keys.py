@@ -1,8 +1,8 @@
 """Every Redis key, channel, stream and group, with who writes it and who reads it.
 
 Braces are Redis Cluster hash tags: keys that one atomic step touches carry the same tag, so they share a slot. A symbol
-or a user id never becomes part of a key: both are spread over a fixed number of shards, so nothing that a client or an
-upstream names can create a key.
+or a user id does not become part of a key: both are spread over a fixed number of shards, so nothing that a client or
+an upstream names can create a key. The one exception is `candle_history`, with `PRICE_MAX_SYMBOLS` for a bound.
 """
 
 from typing import Final
@@ -61,6 +61,21 @@ def price_channel(shard: int) -> str:
 def price_snapshot(shard: int) -> str:
     """Hash symbol -> last `Price` of one shard of symbols."""
     return f"md:{{prices}}:last:{shard}"
+
+
+def chart_channel(shard: int) -> str:
+    """Pub/Sub channel with the `ChartBatch`es of one shard of symbols."""
+    return f"md:charts:{shard}"
+
+
+def chart_snapshot(shard: int) -> str:
+    """Hash symbol -> `Chart` of the candles that are not closed, for one shard of symbols."""
+    return f"md:{{prices}}:charts:{shard}"
+
+
+def candle_history(symbol: str, interval: str) -> str:
+    """Sorted set of the last closed `Candle`s of one symbol and interval, by start; capped."""
+    return f"md:{{prices}}:candles:{interval}:{symbol}"
 
 
 def trade_log(shard: int) -> str:

@@ -16,7 +16,7 @@ def python_files(*folders: str) -> Iterator[Path]:
     """Every Python file below these folders, relative to the root, in order; nothing that was installed."""
     for folder in folders:
         for path in sorted((ROOT / folder).rglob("*.py")):
-            if "node_modules" not in path.parts:
+            if "node_modules" not in path.parts and ".venv" not in path.parts:
                 yield path.relative_to(ROOT)
 
 

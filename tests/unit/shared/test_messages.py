@@ -10,12 +10,18 @@ from hypothesis import strategies as st
 
 from shared.messages import (
     VERSION,
+    Candle,
+    Chart,
+    ChartBatch,
     ClusterMetrics,
     DecodeError,
     Price,
     PriceBatch,
     ServiceReport,
     Trade,
+    decode_candle,
+    decode_chart,
+    decode_chart_batch,
     decode_cluster_metrics,
     decode_price,
     decode_price_batch,
@@ -33,6 +39,12 @@ SIDE = st.sampled_from([None, "buy", "sell"])
 PRICES = st.builds(
     Price, DECIMAL, NUMBER, NUMBER, NUMBER, MAYBE_DECIMAL, MAYBE_DECIMAL, MAYBE_DECIMAL, SIDE, st.none() | TEXT
 )
+CANDLES = st.builds(
+    Candle, NUMBER, DECIMAL, DECIMAL, DECIMAL, DECIMAL, DECIMAL, st.integers(0, 2**31), st.booleans(), NUMBER
+)
+CHARTS = st.builds(
+    Chart, st.integers(-(2**40), 2**40), st.dictionaries(st.sampled_from(["1s", "1m"]), st.lists(CANDLES, max_size=3))
+)
 TRADES = st.builds(Trade, TEXT, TEXT, DECIMAL, DECIMAL, SIDE, NUMBER, st.none() | TEXT)
 REPORT = ServiceReport("gateway", "gateway-1", "0.1.0", 5, 1, True, 9090, 2**40, 0.25, {"x": 1.5}, {"y": 2}, "h:1", 7)  # noqa: FBT003
 CLUSTER = ClusterMetrics(1, 2, 3.5, 0.5, 4, {"subscribe:price": 5}, [{"gateway": "a", "ready": True}], [])
@@ -41,6 +53,9 @@ DECODERS: list[Callable[[bytes], Any]] = [
     decode_price,
     decode_price_batch,
     decode_trade,
+    decode_candle,
+    decode_chart,
+    decode_chart_batch,
     decode_report,
     decode_cluster_metrics,
 ]
@@ -49,6 +64,20 @@ DECODERS: list[Callable[[bytes], Any]] = [
 @given(PRICES)
 def test_a_price_arrives_as_it_was(price: Price):
     assert decode_price(encode(price)) == price
+
+
+@given(st.dictionaries(TEXT, CHARTS, max_size=3), TEXT)
+def test_a_chart_batch_carries_charts_that_need_not_be_decoded(charts: dict[str, Chart], epoch: str):
+    batch = ChartBatch(VERSION, epoch, 7, {symbol: msgspec.Raw(encode(chart)) for symbol, chart in charts.items()})
+    arrived = decode_chart_batch(encode(batch))
+    assert arrived.epoch == epoch
+    assert {symbol: decode_chart(raw) for symbol, raw in arrived.charts.items()} == charts
+
+
+@given(CANDLES)
+def test_a_candle_is_read_without_the_state_that_follows_it(candle: Candle):
+    fields = [getattr(candle, name) for name in Candle.__struct_fields__]
+    assert decode_candle(encode([*fields, 1, [2]])) == candle
 
 
 @given(TRADES)

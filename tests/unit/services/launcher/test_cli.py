@@ -16,6 +16,7 @@ COMMANDS = [
     ["feed", "simulate"],
     ["feed", "replay"],
     ["watch"],
+    ["load"],
     ["token"],
     ["settings"],
     ["gateway"],
@@ -57,7 +58,7 @@ def test_alone_it_lists_its_commands():
     assert all(words[0] in output for words in COMMANDS)
 
 
-@pytest.mark.parametrize("words", COMMANDS[7:], ids=" ".join)
+@pytest.mark.parametrize("words", COMMANDS[8:], ids=" ".join)
 def test_a_service_replaces_this_process_so_that_signals_reach_it(words, monkeypatch):
     called = []
     monkeypatch.setattr("os.execv", lambda path, argv: called.append((path, argv)))
@@ -88,6 +89,12 @@ def test_a_token_is_printed_alone(monkeypatch):
         (["up", "trades.csv"], 2, "only read with --feed replay"),
         (["up", "--gateways", "0"], 2, "gateways"),
         (["watch"], 2, "Missing argument"),
+        (["load", "flood"], 1, "no scenario is called 'flood'"),
+        (["load", "--clients", "0"], 1, "clients"),
+        (["load", "--start", "--url", "http://127.0.0.1:1"], 2, "no --url, --redis-url"),
+        (["load", "--url", "http://8.8.8.8"], 1, "--i-own-this-server"),
+        (["load", "--publisher", "no-such-program x"], 1, "no program is called 'no-such-program'"),
+        (["load", "--out", "nowhere"], 1, "nowhere: no such folder"),
         (["nonsense"], 2, "No such command"),
     ],
 )

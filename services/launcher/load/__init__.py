@@ -1,0 +1,1 @@
+"""`tickwire load`: many clients at any Socket.IO server, and what that costs the server."""
