@@ -231,6 +231,20 @@ class Connection:
         member.note_answered(ack_id)
         return messages
 
+    def send_spliced_ack(self, namespace: str, ack_id: int, *args: bytes) -> tuple[MessageData, ...]:
+        """The same with arguments that the client's parser has already written as fragments.
+
+        Raises:
+            UsageError: as `send_ack`.
+        """
+        member = self._check(namespace, Step.ANSWER)
+        if not member.waits_for(ack_id):
+            raise UsageError(MisuseCode.UNKNOWN_ACK_ID)
+        assert self._parser is not None, "a namespace is joined"
+        message = self._parser.encode_spliced_ack(ack_id, args, namespace)
+        member.note_answered(ack_id)
+        return (message,)
+
     def disconnect(self, namespace: str) -> tuple[MessageData, ...]:
         """Put the client out of a namespace; stock clients do not come back by themselves (3.4).
 

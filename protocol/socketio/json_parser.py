@@ -97,11 +97,19 @@ class JsonParser:
         """Join fragments into an array; see `Parser.encode_array`."""
         return b"[" + b",".join(fragments) + b"]"
 
+    def encode_object(self, fields: Sequence[tuple[str, bytes]]) -> bytes:
+        """Join fragments into an object; see `Parser.encode_object`."""
+        return b"{" + b",".join([_to_json(key) + b":" + value for key, value in fields]) + b"}"
+
     def encode_spliced(self, name: EventName, args: Sequence[bytes], namespace: str = ROOT) -> MessageData:
         """Write an event out of fragments; see `Parser.encode_spliced`."""
         check_sent_name(name)
         data = b"[" + b",".join((_to_json(name), *args)) + b"]"
         return "2" + _address(namespace, None) + data.decode()
+
+    def encode_spliced_ack(self, ack_id: int, args: Sequence[bytes], namespace: str = ROOT) -> MessageData:
+        """Write an ack out of fragments; see `Parser.encode_spliced_ack`."""
+        return "3" + _address(namespace, ack_id) + self.encode_array(args).decode()
 
     def _read(self, text: str, start: int) -> tuple[str, int | None, object]:
         """Read what stands behind the type and the attachment count: namespace, ack id, decoded data."""

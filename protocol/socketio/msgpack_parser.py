@@ -21,6 +21,8 @@ from protocol.socketio.packets import ROOT, Ack, Connect, ConnectError, Disconne
 from protocol.socketio.parser import Limits, MessageData, PacketType, Pending
 
 _EVENT_HEAD: Final = b"\x83\xa4type\x02\xa4data"
+_ACK_HEAD: Final = b"\x84\xa2id"
+_ACK_BODY: Final = b"\xa4type\x03\xa4data"
 _NSP_KEY: Final = b"\xa3nsp"
 _FIXARRAY_MAX: Final = 0x0F
 _UINT16_MAX: Final = 0xFFFF
@@ -97,12 +99,24 @@ class MsgpackParser:
         """Join fragments into an array; see `Parser.encode_array`."""
         return _array_head(len(fragments)) + b"".join(fragments)
 
+    def encode_object(self, fields: Sequence[tuple[str, bytes]]) -> bytes:
+        """Join fragments into an object; see `Parser.encode_object`."""
+        return _map_head(len(fields)) + b"".join([_pack(key) + value for key, value in fields])
+
     def encode_spliced(self, name: EventName, args: Sequence[bytes], namespace: str = ROOT) -> MessageData:
         """Write an event out of fragments; see `Parser.encode_spliced`."""
         check_event_name(name)
         if namespace != ROOT:
             check_sent_namespace(namespace)
         head = _EVENT_HEAD + _array_head(len(args) + 1) + _pack(name)
+        return b"".join((head, *args, _NSP_KEY, _pack(namespace)))
+
+    def encode_spliced_ack(self, ack_id: int, args: Sequence[bytes], namespace: str = ROOT) -> MessageData:
+        """Write an ack out of fragments; see `Parser.encode_spliced_ack`."""
+        check_ack_id(ack_id)
+        if namespace != ROOT:
+            check_sent_namespace(namespace)
+        head = _ACK_HEAD + _pack(ack_id) + _ACK_BODY + _array_head(len(args))
         return b"".join((head, *args, _NSP_KEY, _pack(namespace)))
 
 
@@ -127,6 +141,14 @@ def _pack(value: object) -> bytes:
         raise UsageError(MisuseCode.LONE_SURROGATE) from None
     except (ValueError, RecursionError):  # nested too deep
         raise UsageError(MisuseCode.UNSUPPORTED_VALUE) from None
+
+
+def _map_head(length: int) -> bytes:
+    if length <= _FIXARRAY_MAX:
+        return bytes((0x80 | length,))
+    if length <= _UINT16_MAX:
+        return b"\xde" + length.to_bytes(2, "big")
+    return b"\xdf" + length.to_bytes(4, "big")
 
 
 def _array_head(length: int) -> bytes:

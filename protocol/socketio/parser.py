@@ -118,11 +118,21 @@ class Parser(Protocol):
     def encode_array(self, fragments: Sequence[bytes]) -> bytes:
         """Write an array whose elements are fragments; the result is a fragment again."""
 
+    def encode_object(self, fields: Sequence[tuple[str, bytes]]) -> bytes:
+        """Write an object whose values are fragments, each key once; the result is a fragment again."""
+
     def encode_spliced(self, name: EventName, args: Sequence[bytes], namespace: str = ROOT) -> MessageData:
         """Write an event without ack id whose arguments are fragments, byte for byte as `encode` would.
 
         Raises:
             UsageError: the name is reserved, or name or namespace cannot be written.
+        """
+
+    def encode_spliced_ack(self, ack_id: int, args: Sequence[bytes], namespace: str = ROOT) -> MessageData:
+        """Write an ack whose arguments are fragments, byte for byte as `encode` would.
+
+        Raises:
+            UsageError: the id or the namespace cannot be written.
         """
 
 

@@ -11,6 +11,10 @@ from protocol.socketio.json_parser import JsonParser
 from protocol.socketio.msgpack_parser import MsgpackParser
 from protocol.socketio.parser import Limits, Parsers
 from services.gateway.catch_up import CatchUp
+from services.gateway.chart_answers import ChartAnswers
+from services.gateway.chart_fanout import ChartFanout
+from services.gateway.chart_feed import ChartFeed, ChartRules
+from services.gateway.chart_requests import ChartRequests
 from services.gateway.client import Client
 from services.gateway.connection import Application, EngineConnection
 from services.gateway.encoding import Encoder
@@ -59,28 +63,24 @@ class GatewayApp:
             settings.price_batch_ms, market, self._fanout, encoder, payloads, flusher, runtime.clock
         )
         self._vitals = Vitals(runtime.telemetry)
-        self._prices = PriceFeed(
-            runtime.bus,
-            runtime.clock,
-            market,
-            self._deliver,
-            shards=runtime.common.price_shards,
-            everything=everything,
-            observe_age=self._vitals.observe_age,
-        )
+        self._prices = self._make_price_feed(market, everything=everything)
         self._trades = TradeFeed(runtime.bus, self._fanout, shards=runtime.common.trade_shards)
         self._metrics = MetricsFeed(runtime.bus, self._fanout)
+        chart_fanout = ChartFanout(hub, encoder, payloads, flusher, self._fanout.delivered)
+        answers = ChartAnswers(encoder, payloads)
+        self._chart_requests = ChartRequests(chart_fanout, answers, flusher, settings.max_subscriptions)
+        self._charts = self._make_chart_feed(chart_fanout)
+        self._chart_requests.read_from(self._charts)
         subscriber = Subscriber(
             hub, market, self._prices, self._fanout, self._windows, settings.price_batch_audience, runtime.clock
         )
-        handlers = self._make_handlers(
-            auth, hub, subscriber, CatchUp(market, self._fanout, flusher, window, runtime.clock)
-        )
+        catch_up = CatchUp(market, self._fanout, chart_fanout, flusher, window, runtime.clock)
+        handlers = self._make_handlers(auth, hub, subscriber, catch_up)
         socket_settings = ConnectionSettings(parsers=parsers, connect_timeout=settings.connect_timeout_ms / 1000)
         self._server = self._make_server(
             lambda connection: Client(connection, socket_settings, encoder, flusher, handlers)
         )
-        self._vitals.watch(self._server, hub, handlers, self._fanout, flusher, self._prices)
+        self._vitals.watch(self._server, hub, handlers, self._fanout, flusher, self._prices, self._charts)
         self._address = ""
 
     async def start(self) -> None:
@@ -90,6 +90,8 @@ class GatewayApp:
         tasks.spawn("price-feed", self._prices.run())
         tasks.spawn("trade-feed", self._trades.run())
         tasks.spawn("metrics-feed", self._metrics.run())
+        tasks.spawn("chart-feed", self._charts.run())
+        tasks.spawn("chart-requests", self._chart_requests.run())
         self._windows.start()
         settings = self._settings
         port = await self._server.start(settings.gateway_host, settings.gateway_port)
@@ -106,6 +108,29 @@ class GatewayApp:
         self._vitals.fill_report(report)
         report["address"] = self._address
 
+    def _make_price_feed(self, market: Market, *, everything: bool) -> PriceFeed:
+        runtime = self._runtime
+        return PriceFeed(
+            runtime.bus,
+            runtime.clock,
+            market,
+            self._deliver,
+            shards=runtime.common.price_shards,
+            everything=everything,
+            observe_age=self._vitals.observe_age,
+        )
+
+    def _make_chart_feed(self, fanout: ChartFanout) -> ChartFeed:
+        settings, common = self._settings, self._runtime.common
+        return ChartFeed(
+            self._runtime.bus,
+            self._runtime.clock,
+            fanout,
+            self._chart_requests.ready,
+            shards=common.price_shards,
+            rules=ChartRules(settings.max_charts, settings.candle_fill_gaps, common.candle_grace_ms),
+        )
+
     def _make_handlers(self, auth: AuthSettings, hub: Hub, subscriber: Subscriber, catch_up: CatchUp) -> Handlers:
         settings = self._settings
         return Handlers(
@@ -115,6 +140,7 @@ class GatewayApp:
             hub=hub,
             windows=self._windows,
             subscriber=subscriber,
+            charts=self._chart_requests,
             catch_up=catch_up,
             verifier=TokenVerifier(auth),
             auth_mode=settings.auth_mode,

@@ -1,12 +1,14 @@
-"""What a client is given after its socket has drained: the newest prices that it missed, then the log where it stopped.
+"""What a client is given after its socket has drained: newest prices and bars that it missed, then the log from there.
 
-Prices are never replayed, only brought up to date; log entries are never skipped. Called by the client whose socket
+Prices are never replayed, only brought up to date; bars come each once, in their newest version; log entries are never
+skipped. Called by the client whose socket
 drained; feeds that client's outbox.
 """
 
 from collections.abc import Mapping
 from typing import Final
 
+from services.gateway.chart_fanout import ChartFanout
 from services.gateway.fanout import Fanout
 from services.gateway.market import Change, Market
 from services.gateway.outbox import NOT_BEHIND, Flusher, Outbox
@@ -26,21 +28,23 @@ class CatchUp:
         self,
         market: Market,
         fanout: Fanout,
+        charts: ChartFanout,
         flusher: Flusher,
         window: TradeWindow,
         clock: Clock,
     ) -> None:
         self._market = market
         self._fanout = fanout
+        self._charts = charts
         self._flusher = flusher
         self._window = window
         self._clock = clock
 
     def catch_up(self, member: Outbox) -> None:
-        """Write what a client is owed: newest prices first, then the log as far as its socket takes it."""
-        frames = self._owed_state(member)
-        if frames:
-            self._hand_over(member, frames)
+        """Write what a client is owed: newest prices first, then bars, then the log as far as its socket takes it."""
+        self._hand_over(member, self._owed_state(member))
+        if not member.behind:
+            self._hand_over_charts(member)
         position = member.log_position
         if position == NOT_BEHIND:
             return
@@ -49,6 +53,12 @@ class CatchUp:
             return
         member.log_position = NOT_BEHIND
         self._replay(member, position)
+
+    def _hand_over_charts(self, member: Outbox) -> None:
+        for frames in self._charts.owed(member):
+            self._hand_over(member, [frames])
+            if member.behind:
+                return
 
     def _replay(self, member: Outbox, position: int) -> None:
         chunk: list[bytes] = []

@@ -97,6 +97,11 @@ class Client:
         if received.ack_id is not None:
             self._send(self._socket.send_ack(received.namespace, received.ack_id, *args))
 
+    def acknowledge_spliced(self, received: EventReceived, fragment: bytes) -> None:
+        """The same with one argument that the client's parser has already written as a fragment."""
+        if received.ack_id is not None:
+            self._send(self._socket.send_spliced_ack(received.namespace, received.ack_id, fragment))
+
     def disconnect(self, namespace: str) -> None:
         """Put the client out of a namespace; its connection stays."""
         self._send(self._socket.disconnect(namespace))

@@ -70,14 +70,15 @@ class Fanout:
         pairs = [self._encoder.pair(parser, self._payloads.price_pair(item.symbol, item.price)) for item in changes]
         known = [UNKNOWN < item.base < item.price.seq for item in changes]
         ns = [item.price.seq - item.base if sure else 0 for item, sure in zip(changes, known, strict=True)]
-        extras = batch_extras(ts, [item.price.seq for item in changes], ns, snapshot=not any(known))
+        states = [item.price.state for item in changes]
+        extras = batch_extras(ts, [item.price.seq for item in changes], ns, states, snapshot=not any(known))
         return self._encoder.batch(parser, pairs, extras)
 
     def owe_price(self, member: Outbox, symbol: str, base: int) -> None:
         """Remember that a client which is behind did not get a price that builds on `base`."""
         if member.owed_prices is None:
             member.owed_prices = {}
-        member.owed_prices.setdefault(symbol, base)
+        owe(member.owed_prices, symbol, base)
 
     def trade(self, symbol: str, trade: Trade) -> None:
         """Send one trade of the log to everybody in its room."""
@@ -135,3 +136,11 @@ class Fanout:
                     touched.append(member)
                 queue.append(frame)
         self._flusher.touch_all(touched)
+
+
+def owe(owed: dict[str, int], symbol: str, base: int) -> None:
+    """A member missed a price that builds on `base`: what it is owed builds on its first, or restates."""
+    if base == UNKNOWN:
+        owed[symbol] = UNKNOWN
+    else:
+        owed.setdefault(symbol, base)

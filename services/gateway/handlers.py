@@ -1,7 +1,8 @@
 """What each client event means: the market application on top of `Client`.
 
 A handler reads its arguments, acts at once (nothing here waits for Redis) and answers exactly once; then the current
-prices follow, so that a client always sees: ack, snapshot, updates.
+prices follow, so that a client always sees: ack, snapshot, updates. Charts alone are answered later where they have to
+be read first: see `chart_requests.py`.
 """
 
 import secrets
@@ -11,12 +12,13 @@ from typing import Final, Literal
 from protocol.socketio.happenings import AckReceived, EventReceived
 from protocol.socketio.packets import Value
 from services.gateway.catch_up import CatchUp
+from services.gateway.chart_requests import ChartRequests
 from services.gateway.client import INVALID_NAMESPACE, Client
 from services.gateway.hub import Hub
 from services.gateway.limits import ClientLimits, EventRates
 from services.gateway.outbox import Outbox
 from services.gateway.payloads import Payload, identity_payload
-from services.gateway.requests import Request, RequestError, check_symbol, shown_symbol
+from services.gateway.requests import Request, RequestError, check_room_for_one, check_symbol, shown_symbol
 from services.gateway.subscriptions import IMMEDIATE, Delivery, Subscriber, Subscriptions
 from services.gateway.windows import Windows
 from shared.clock import Clock
@@ -59,6 +61,7 @@ class Handlers:
         hub: Hub,
         windows: Windows,
         subscriber: Subscriber,
+        charts: ChartRequests,
         catch_up: CatchUp,
         verifier: TokenVerifier,
         auth_mode: Literal["optional", "required"],
@@ -72,24 +75,31 @@ class Handlers:
         self._hub = hub
         self._windows = windows
         self._subscriber = subscriber
+        self._charts = charts
         self._catch_up = catch_up
         self._verifier = verifier
         self._token_required = auth_mode == "required"
         self._rates = rates
         self._max_subscriptions = max_subscriptions
         self._max_symbols = max_symbols
-        self._by_event: Mapping[str, Callable[[Request, Member], None]] = {
+        self._by_event = self._make_table()
+        self.received: dict[str, int] = dict.fromkeys([*ClientEvent, OTHER_EVENT], 0)
+        self.errors: dict[ErrorCode, int] = dict.fromkeys(error_codes.ALL, 0)
+
+    def _make_table(self) -> Mapping[str, Callable[[Request, Member], None]]:
+        charts = self._charts
+        return {
             ClientEvent.AUTHENTICATE: self._authenticate,
             ClientEvent.SUBSCRIBE_PRICE: self._subscribe_price,
             ClientEvent.UNSUBSCRIBE_PRICE: self._unsubscribe_price,
             ClientEvent.RESYNC_PRICE: self._resync_price,
             ClientEvent.SUBSCRIBE_TRADES: self._subscribe_trades,
             ClientEvent.UNSUBSCRIBE_TRADES: self._unsubscribe_trades,
+            ClientEvent.SUBSCRIBE_CHART: lambda request, member: charts.subscribe(request, member.subscriptions),
+            ClientEvent.UNSUBSCRIBE_CHART: lambda request, member: charts.unsubscribe(request, member.subscriptions),
             ClientEvent.SUBSCRIBE_METRICS: self._subscribe_metrics,
             ClientEvent.UNSUBSCRIBE_METRICS: self._unsubscribe_metrics,
         }
-        self.received: dict[str, int] = dict.fromkeys([*ClientEvent, OTHER_EVENT], 0)
-        self.errors: dict[ErrorCode, int] = dict.fromkeys(error_codes.ALL, 0)
 
     # `Namespaces`
 
@@ -147,6 +157,7 @@ class Handlers:
         """Leave every room."""
         member, client.member = client.member, None
         if isinstance(member, Member):
+            self._charts.depart(member.subscriptions)
             self._subscriber.depart(member.subscriptions)
             log.debug("client_left", namespace=namespace)
 
@@ -154,6 +165,7 @@ class Handlers:
         """Bring a client that was behind up to date."""
         if outbox.resume():
             self._catch_up.catch_up(outbox)
+            self._charts.drained(outbox)
 
     # The events
 
@@ -169,7 +181,7 @@ class Handlers:
         def join(symbol: str) -> Payload:
             subscriptions = member.subscriptions
             if symbol not in subscriptions.prices():
-                self._check_room_for_one(subscriptions)
+                check_room_for_one(len(subscriptions), self._max_subscriptions)
             self._subscriber.join_price(subscriptions, symbol, delivery)
             joined[symbol] = None
             verdict: Payload = {"interval_ms": delivery.interval_ms}
@@ -198,7 +210,7 @@ class Handlers:
     def _subscribe_trades(self, request: Request, member: Member) -> None:
         def join(symbol: str) -> Payload:
             if symbol not in member.subscriptions.trades():
-                self._check_room_for_one(member.subscriptions)
+                check_room_for_one(len(member.subscriptions), self._max_subscriptions)
             self._subscriber.join_trades(member.subscriptions, symbol)
             return {}
 
@@ -259,10 +271,6 @@ class Handlers:
                 request.count_item_error(error.error)
                 results.append({"symbol": shown_symbol(item), "ok": False, "error": error.payload})
         request.answer_items(results)
-
-    def _check_room_for_one(self, subscriptions: Subscriptions) -> None:
-        if len(subscriptions) >= self._max_subscriptions:
-            raise RequestError(error_codes.SUBSCRIPTION_LIMIT, limit=self._max_subscriptions)
 
     def _delivery(self, options: Mapping[str, Value]) -> Delivery:
         deliver = options.get("deliver", "update")

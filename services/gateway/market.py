@@ -18,7 +18,11 @@ UNKNOWN: Final = -1
 
 
 class Change(NamedTuple):
-    """A price that is new: `base` is the `seq` that it builds on, `UNKNOWN` where there was none."""
+    """A price that is new: `base` is the `seq` that it builds on.
+
+    `UNKNOWN` where there was none, and where the price is the same and only the state of its feed is new: then it is
+    restated.
+    """
 
     symbol: str
     price: Price
@@ -91,7 +95,7 @@ class Market:
                 self._take(symbol, price, changes)
                 continue
             unread = self._read(symbol, self._unread.get(symbol))
-            if price is not None and (unread is None or unread.seq < price.seq):
+            if price is not None and (unread is None or _is_newer(price, unread)):
                 self._unread[symbol] = msgspec.Raw(encoded)
         return changes
 
@@ -114,7 +118,11 @@ class Market:
 
     def _take(self, symbol: str, price: Price | None, changes: list[Change]) -> None:
         known = self._latest.get(symbol)
-        if price is None or (known is not None and price.seq <= known.seq):
+        if price is None or (known is not None and not _is_newer(price, known)):
             return
         self._latest[symbol] = price
-        changes.append(Change(symbol, price, UNKNOWN if known is None else known.seq))
+        changes.append(Change(symbol, price, UNKNOWN if known is None or known.seq == price.seq else known.seq))
+
+
+def _is_newer(price: Price, known: Price) -> bool:
+    return price.seq > known.seq or (price.seq == known.seq and price.since > known.since)

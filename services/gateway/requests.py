@@ -50,6 +50,10 @@ class Request:
         """Answer `{ok: true, ...}`."""
         self.client.acknowledge(self._received, {"ok": True, **fields})
 
+    def succeed_spliced(self, body: bytes) -> None:
+        """Answer with an object that the client's parser has already written: `{ok: true, ...}`."""
+        self.client.acknowledge_spliced(self._received, body)
+
     def fail(self, failure: RequestError) -> None:
         """Answer `{ok: false, error}`, or send an `error` event where no answer was asked for."""
         self._count_error(failure.error)
@@ -122,6 +126,16 @@ class Request:
         if len(value) > limit:
             raise RequestError(error_codes.TOO_MANY_ITEMS, limit=limit, actual=len(value))
         return value, True
+
+
+def check_room_for_one(subscriptions: int, limit: int) -> None:
+    """One more subscription of a client that has so many.
+
+    Raises:
+        RequestError: it may not have more.
+    """
+    if subscriptions >= limit:
+        raise RequestError(error_codes.SUBSCRIPTION_LIMIT, limit=limit)
 
 
 def check_symbol(value: Value) -> str:

@@ -44,6 +44,9 @@ class GatewaySettings:
     price_batch_audience: Literal["everyone", "subscribers", "off"] = setting(
         "everyone", "who gets `price:batch`: all clients the whole market, clients their own symbols, nobody"
     )
+    candle_fill_gaps: bool = setting(
+        default=True, meaning="charts show a flat candle where nobody traded, instead of a hole"
+    )
     decimals: Literal["number", "string"] = setting(
         "number", "how prices and amounts are written; the same in the whole cluster"
     )
@@ -59,7 +62,10 @@ class GatewaySettings:
     max_accepts_per_second: NotNegative = setting(
         1_000, "handshakes of one gateway; above, they get 503; 0: no limit", "1/s"
     )
-    max_subscriptions: Positive = setting(200, "price and trade subscriptions of one connection")
+    max_subscriptions: Positive = setting(200, "price, trade and chart subscriptions of one connection")
+    max_charts: Positive = setting(
+        2_000, "different charts that one gateway keeps for its clients, about 160 kB each; further ones are refused"
+    )
     max_symbols_per_request: Positive = setting(50, "symbols in one subscribe or unsubscribe")
 
     def problems(self) -> list[str]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from services.gateway.charts import Series
 from services.gateway.fanout import Fanout
 from services.gateway.hub import Hub
 from services.gateway.market import UNKNOWN, Change, Market
@@ -33,17 +34,24 @@ IMMEDIATE = Delivery(as_batch=False, interval_ms=0)
 
 
 class Subscriptions:
-    """One client's symbols. Empty until it subscribes."""
+    """One client's symbols and charts. Empty until it subscribes.
 
-    __slots__ = ("_prices", "_trades", "outbox")
+    Attributes:
+        outbox: the client's.
+        gone: whether it has left.
+    """
+
+    __slots__ = ("_charts", "_prices", "_trades", "gone", "outbox")
 
     def __init__(self, outbox: Outbox) -> None:
         self.outbox = outbox
         self._prices: dict[str, Delivery] | None = None
         self._trades: set[str] | None = None
+        self._charts: dict[tuple[str, str], Series] | None = None
+        self.gone = False
 
     def __len__(self) -> int:
-        return len(self._prices or ()) + len(self._trades or ())
+        return len(self._prices or ()) + len(self._trades or ()) + len(self._charts or ())
 
     def prices(self) -> dict[str, Delivery]:
         """Symbol -> delivery."""
@@ -56,6 +64,12 @@ class Subscriptions:
         if self._trades is None:
             self._trades = set()
         return self._trades
+
+    def charts(self) -> dict[tuple[str, str], Series]:
+        """(symbol, interval) -> chart; kept by `ChartRequests`."""
+        if self._charts is None:
+            self._charts = {}
+        return self._charts
 
 
 class Subscriber:

@@ -7,6 +7,7 @@ from collections import Counter
 from typing import Any
 
 from protocol.engineio.session import Transport
+from services.gateway.chart_feed import ChartFeed
 from services.gateway.fanout import Fanout
 from services.gateway.handlers import Handlers
 from services.gateway.hub import Hub
@@ -31,12 +32,14 @@ class Vitals:
     _fanout: Fanout
     _flusher: Flusher
     _prices: PriceFeed
+    _charts: ChartFeed
 
     def __init__(self, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
         self._connections = telemetry.gauge(metrics.CONNECTIONS)
         self._rooms = telemetry.gauge(metrics.ROOMS)
         self._shards = telemetry.gauge(metrics.SHARDS_WATCHED)
+        self._charts_kept = telemetry.gauge(metrics.CHARTS_KEPT)
         self._age = telemetry.histogram(metrics.PUBLISH_TO_SEND)
         self._endings = telemetry.counter(metrics.DISCONNECTS)
         for reason in close_reasons.ALL:
@@ -45,7 +48,14 @@ class Vitals:
         self._copied: dict[tuple[str, str], int] = {}
 
     def watch(
-        self, server: Server, hub: Hub, handlers: Handlers, fanout: Fanout, flusher: Flusher, prices: PriceFeed
+        self,
+        server: Server,
+        hub: Hub,
+        handlers: Handlers,
+        fanout: Fanout,
+        flusher: Flusher,
+        prices: PriceFeed,
+        charts: ChartFeed,
     ) -> None:
         """Look at these parts from now on, whenever a scraper looks at us."""
         self._server = server
@@ -54,6 +64,7 @@ class Vitals:
         self._fanout = fanout
         self._flusher = flusher
         self._prices = prices
+        self._charts = charts
         self._telemetry.before_exposition(self.refresh)
 
     def observe_age(self, seconds: float) -> None:
@@ -76,6 +87,7 @@ class Vitals:
             self._connections.labels(transport=transport.value).set(transports[transport])
         self._rooms.set(len(self._hub))
         self._shards.set(self._prices.shards_watched)
+        self._charts_kept.set(len(self._charts))
         self._copy(metrics.ACCEPTED, {"": self._server.accepted})
         self._copy(metrics.SENT_BYTES, {"": self._flusher.sent_bytes})
         self._copy(metrics.SLOW_PASSES, {"": self._flusher.passes_behind})

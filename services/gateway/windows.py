@@ -9,7 +9,7 @@ import asyncio
 from typing import Final
 
 from services.gateway.encoding import Encoded, Encoder
-from services.gateway.fanout import Fanout
+from services.gateway.fanout import Fanout, owe
 from services.gateway.hub import PARSERS, Room
 from services.gateway.market import UNKNOWN, Market
 from services.gateway.outbox import Flusher, Outbox
@@ -187,7 +187,8 @@ class Windows:
     def _whole_market(self) -> Encoded:
         items = list(self._market.items())
         pairs = [self._payloads.price_pair(symbol, price) for symbol, price in items]
-        extras = batch_extras(self._clock.now_ms(), [price.seq for _, price in items], [0] * len(items), snapshot=True)
+        seqs, states = [price.seq for _, price in items], [price.state for _, price in items]
+        extras = batch_extras(self._clock.now_ms(), seqs, [0] * len(items), states, snapshot=True)
         return self._encoder.event(ServerEvent.PRICE_BATCH, pairs, extras)
 
     def _batch_to_members(self, window: Window, changed: dict[str, int]) -> None:
@@ -232,18 +233,19 @@ class Windows:
         self, symbols: list[str], newest: dict[str, tuple[Price, int]], own: dict[str, int] | None = None
     ) -> Payload:
         seqs, ns = [], []
+        states = [newest[symbol][0].state for symbol in symbols]
         for symbol in symbols:
             price, shared = newest[symbol]
             base = _base(own, symbol, shared)
             seqs.append(price.seq)
             ns.append(price.seq - base if UNKNOWN < base < price.seq else 0)
-        return batch_extras(self._clock.now_ms(), seqs, ns)
+        return batch_extras(self._clock.now_ms(), seqs, ns, states)
 
     def _owe_batch(self, member: Outbox, symbols: list[str], newest: dict[str, tuple[Price, int]]) -> None:
         if member.owed_batches is None:
             member.owed_batches = {}
         for symbol in symbols:
-            member.owed_batches.setdefault(symbol, newest[symbol][1])
+            owe(member.owed_batches, symbol, newest[symbol][1])
 
 
 def _base(own: dict[str, int] | None, symbol: str, shared: int) -> int:

@@ -207,6 +207,7 @@ def watch_command(
     url: Annotated[str, typer.Option(help="Of a gateway. [default: a running `tickwire up`, else port 8080]")] = "",
     token: Annotated[str, typer.Option(help="To send with CONNECT.")] = "",
     trades: Annotated[bool, typer.Option("--trades", help="Print every trade too.")] = False,
+    chart: Annotated[str, typer.Option(help="Print candles of this interval in the place of prices: 1m, 1h.")] = "",
     msgpack: Annotated[bool, typer.Option("--msgpack", help="Speak the msgpack parser's format.")] = False,
 ) -> None:
     """Print prices as they come: a stock Socket.IO client in the terminal."""
@@ -218,7 +219,7 @@ def watch_command(
     async def run() -> None:
         ended = asyncio.Event()
         out, notes = PipeConsole(highlight=False), Console(stderr=True, highlight=False)
-        watcher = Watcher(symbols, out, notes, ended, trades=trades)
+        watcher = Watcher(symbols, out, notes, ended, trades=trades, chart=chart)
         await watch(GatewayClient(urls, watcher, token=token, msgpack=msgpack), watcher, ended)
 
     asyncio.run(run())

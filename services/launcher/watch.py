@@ -19,6 +19,7 @@ from shared.names.events import ClientEvent, ServerEvent
 from shared.tasks import TaskGroup
 
 SYMBOLS_PER_REQUEST: Final = 50
+BARS_AT_FIRST: Final = 10
 SILENT_AFTER_S: Final = 3.0
 _COLOURS: Final = {-1: "red", 0: "", 1: "green"}
 _ARROWS: Final = {-1: "▼", 0: " ", 1: "▲"}
@@ -30,13 +31,21 @@ class Watcher:
     Args:
         symbols: to subscribe to.
         trades: print each trade too.
+        chart: interval of candles to print in the place of prices; empty for prices.
         out: where updates go.
         notes: where everything else goes.
         ended: set when there is nobody left to print for.
     """
 
     def __init__(
-        self, symbols: Sequence[str], out: Console, notes: Console, ended: asyncio.Event, *, trades: bool
+        self,
+        symbols: Sequence[str],
+        out: Console,
+        notes: Console,
+        ended: asyncio.Event,
+        *,
+        trades: bool,
+        chart: str = "",
     ) -> None:
         self._symbols = list(dict.fromkeys(symbols))
         self._width = max(len(symbol) for symbol in symbols)
@@ -44,6 +53,7 @@ class Watcher:
         self._notes = notes
         self._ended = ended
         self._trades = trades
+        self._chart = chart
         self._last: dict[str, Decimal] = {}
         self._trouble = ""
         self.connected = False
@@ -54,7 +64,10 @@ class Watcher:
         Raises:
             LauncherError: the gateway will not give us any of the symbols.
         """
-        accepted = await self._subscribe(ask, ClientEvent.SUBSCRIBE_PRICE)
+        if self._chart:
+            accepted = await self._subscribe_charts(ask)
+        else:
+            accepted = await self._subscribe(ask, ClientEvent.SUBSCRIBE_PRICE)
         if self._trades:
             await self._subscribe(ask, ClientEvent.SUBSCRIBE_TRADES)
         self._trouble = ""
@@ -70,6 +83,8 @@ class Watcher:
             self._print(_price_line(payload, self._direction(payload), self._width))
         elif event == ServerEvent.TRADE_NEW:
             self._print(_trade_line(payload, self._width))
+        elif event == ServerEvent.CHART_UPDATE:
+            self._print_candle(payload)
         elif event == ServerEvent.ERROR:
             self._note(f"the gateway says: {payload.get('message', payload)}")
 
@@ -105,10 +120,34 @@ class Watcher:
                     accepted.append(verdict["symbol"])
                 else:
                     self._note(f"{verdict.get('symbol')}: {_error_text(verdict.get('error'))}")
+        return self._watch_only(accepted)
+
+    async def _subscribe_charts(self, ask: Ask) -> list[str]:
+        accepted: list[str] = []
+        for symbol in self._symbols:
+            answer = await ask(
+                ClientEvent.SUBSCRIBE_CHART, {"symbol": symbol, "interval": self._chart, "limit": BARS_AT_FIRST}
+            )
+            if not answer.get("ok"):
+                self._note(f"{symbol}: {_error_text(answer.get('error'))}")
+                continue
+            accepted.append(symbol)
+            bars = [*answer.get("bars", ()), answer.get("forming")]
+            for bar in filter(None, bars):
+                self._print_candle({"symbol": symbol, **bar})
+        return self._watch_only(accepted)
+
+    def _watch_only(self, accepted: list[str]) -> list[str]:
         if not accepted:
             raise LauncherError("none of the symbols can be watched")
         self._symbols = accepted
         return accepted
+
+    def _print_candle(self, bar: Mapping[str, Any]) -> None:
+        """Print a candle; while it forms, on a terminal, each line of the only symbol replaces the one before."""
+        line = _candle_line(bar, self._direction({"symbol": bar.get("symbol"), "price": bar.get("close")}), self._width)
+        is_replaced = not bar.get("closed") and self._out.is_terminal and len(self._symbols) == 1
+        self._print(line, end="\r" if is_replaced else "\n")
 
     def _direction(self, payload: Mapping[str, Any]) -> int:
         symbol, price = str(payload.get("symbol")), Decimal(price_text(payload.get("price")))
@@ -116,9 +155,9 @@ class Watcher:
         self._last[symbol] = price
         return (price > before) - (price < before)
 
-    def _print(self, line: Text) -> None:
+    def _print(self, line: Text, end: str = "\n") -> None:
         try:
-            self._out.print(line, soft_wrap=True)
+            self._out.print(line, soft_wrap=True, end=end)
         except BrokenPipeError:
             let_go_of_stdout()
             self._ended.set()
@@ -178,6 +217,18 @@ def _trade_line(payload: Mapping[str, Any], width: int) -> Text:
         (f"{price_text(payload.get('price')):>16}  ", ""),
         (f"{side:<4} {price_text(payload.get('amount'))}", "green" if side == "buy" else "red"),
         (f"trade {payload.get('id', '?')}", "dim"),
+    )
+
+
+def _candle_line(bar: Mapping[str, Any], direction: int, width: int) -> Text:
+    prices = "  ".join(f"{name[0].upper()} {price_text(bar.get(name)):<10}" for name in ("open", "high", "low"))
+    return _line(
+        (_clock(bar.get("start"))[:8], "dim"),
+        (f"{bar.get('symbol', '?'):<{width}}", "bold"),
+        (prices, ""),
+        (f"C {price_text(bar.get('close')):<10} {_ARROWS[direction]}", _COLOURS[direction]),
+        (f"V {price_text(bar.get('volume')):<12} {bar.get('trades', 0):>6} trades", ""),
+        ("closed " if bar.get("closed") else "forming", "dim"),
     )
 
 

@@ -43,6 +43,7 @@ class Subscription:
         self._on_lost = on_lost
         self._wanted: set[str] = set()
         self._asked: set[str] = set()
+        self._left: set[str] = set()
         self._changed = asyncio.Event()
 
     def want(self, channel: str) -> None:
@@ -53,6 +54,7 @@ class Subscription:
     def unwant(self, channel: str) -> None:
         """Have it no more. A message on its way is dropped here."""
         self._wanted.discard(channel)
+        self._left.add(channel)
         self._changed.set()
 
     async def run(self) -> None:
@@ -65,6 +67,7 @@ class Subscription:
             await self._changed.wait()
         pubsub = self._bus.open_pubsub()
         self._asked = set(self._wanted)
+        self._left.clear()
         try:
             await pubsub.subscribe(self._asked)
             async with TaskGroup() as tasks:
@@ -78,8 +81,10 @@ class Subscription:
             await self._changed.wait()
             self._changed.clear()
             wanted = set(self._wanted)
-            missing, ended = wanted - self._asked, self._asked - wanted
+            # One that was left and wanted again since is asked for anew: its owner waits for the confirmation.
+            missing, ended = wanted - (self._asked - self._left), self._asked - wanted
             self._asked = wanted
+            self._left.clear()
             if missing:
                 await pubsub.subscribe(missing)
             if ended:

@@ -24,7 +24,13 @@ TOO_MANY_ITEMS: Final = ErrorCode(104, "Too many symbols in one request", "more 
 NOT_ALLOWED: Final = ErrorCode(105, "Not allowed", "the token does not grant this; `required` says what would")
 INVALID_SYMBOL: Final = ErrorCode(201, "Invalid symbol", "not 1 to 32 of `A-Z a-z 0-9 . _ : / -`")
 SUBSCRIPTION_LIMIT: Final = ErrorCode(202, "Subscription limit reached", "`MAX_SUBSCRIPTIONS` of one connection")
-NOT_SUBSCRIBED: Final = ErrorCode(203, "Not subscribed", "`resync:price` for a symbol that was not subscribed")
+NOT_SUBSCRIBED: Final = ErrorCode(
+    203, "Not subscribed", "`resync:price` without a subscription; `subscribe:chart` that was left before its answer"
+)
+CHART_UNAVAILABLE: Final = ErrorCode(
+    301, "Chart unavailable", "Redis did not answer in time; nothing is subscribed, ask again"
+)
+TOO_MANY_CHARTS: Final = ErrorCode(302, "Too many charts", "`MAX_CHARTS` different ones are watched at this gateway")
 AUTHENTICATION_FAILED: Final = ErrorCode(401, "Authentication failed", "the token is refused; `reason` says why")
 AUTHENTICATION_REQUIRED: Final = ErrorCode(402, "Authentication required", "`AUTH_MODE=required` and no token given")
 
@@ -37,6 +43,8 @@ ALL: Final = (
     INVALID_SYMBOL,
     SUBSCRIPTION_LIMIT,
     NOT_SUBSCRIBED,
+    CHART_UNAVAILABLE,
+    TOO_MANY_CHARTS,
     AUTHENTICATION_FAILED,
     AUTHENTICATION_REQUIRED,
 )

@@ -37,7 +37,7 @@ class ClientEvent(_Named):
     UNSUBSCRIBE_TRADES = ("unsubscribe:trades", "(symbol or [symbols]): leaves `trades:{symbol}`")
     SUBSCRIBE_CHART = (
         "subscribe:chart",
-        "(symbol, interval, opts?): the ack carries `{bars, forming, rev}`, then `chart:update`. Intervals: `1s 1m 5m 15m 1h 4h 1d`; opts: `{limit, since}`",  # noqa: E501 - one table cell
+        "(symbol, interval, opts?) or ({symbol, interval, ...opts}): the ack carries `{symbol, interval, bars, forming, rev}`: closed bars, oldest first, and the forming one or null; then `chart:update`. Intervals: `1s 1m 5m 15m 1h 4h 1d`. opts: `{limit, since}`: at most `limit` bars (0 to 1000), from `since` on, the start of the last closed one that the client has; the ack's `reset: true` says that bars after it are missing",  # noqa: E501 - one table cell
     )
     UNSUBSCRIBE_CHART = ("unsubscribe:chart", "(symbol, interval?): leaves that chart, or all of the symbol's")
     SUBSCRIBE_METRICS = ("subscribe:metrics", '(): joins `admin`; needs a token with `role: "admin"`')
@@ -51,11 +51,11 @@ class ServerEvent(_Named):
     AUTHENTICATED = ("authenticated", "`{sub, role, exp}`: after either kind of authentication")
     PRICE_UPDATE = (
         "price:update",
-        "`{symbol, price, ts, seq, n, bid?, ask?, amount?, side?, venue?, snap?}`: `n` source ticks are folded into it, so the `seq` before plus `n` is this `seq`; `snap: 1` marks a restated current price",  # noqa: E501 - one table cell
+        "`{symbol, price, ts, seq, n, bid?, ask?, amount?, side?, venue?, state?, since?, snap?}`: `n` source ticks are folded into it, so the `seq` before plus `n` is this `seq`; `snap: 1` marks a restated current price; `state` of the feed is `live`, `stale` or `halted`, left out where it is `live` and the price not restated; `since` is when the other two began",  # noqa: E501 - one table cell
     )
     PRICE_BATCH = (
         "price:batch",
-        "`[[symbol, price], ...], {ts, seqs, ns}`: the latest of each symbol that changed in the window; `seqs` and `ns` are parallel to the pairs",  # noqa: E501 - one table cell
+        "`[[symbol, price], ...], {ts, seqs, ns, states?, snap?}`: the latest of each symbol that changed in the window; `seqs`, `ns` and `states` are parallel to the pairs; `states` is left out where all are `live` and nothing is restated",  # noqa: E501 - one table cell
     )
     TRADE_NEW = ("trade:new", "`{id, symbol, amount, price, side, ts, venue?}`: each trade once, in order per symbol")
     TRADE_NOTIFICATION = ("trade:notification", "the same plus `user_id`, to the user that the trade names only")
@@ -75,6 +75,11 @@ def price_room(symbol: str) -> str:
 def trades_room(symbol: str) -> str:
     """Room of every trade of a symbol."""
     return f"trades:{symbol}"
+
+
+def chart_room(symbol: str, interval: str) -> str:
+    """Room of every candle of a symbol in one interval."""
+    return f"chart:{symbol}:{interval}"
 
 
 def user_room(user_id: str) -> str:

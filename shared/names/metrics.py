@@ -54,6 +54,7 @@ SLOW_PASSES: Final = _counter(
     "tickwire_conflated_passes_total", "Times that a client was behind and was left to catch up."
 )
 SHARDS_WATCHED: Final = _gauge("tickwire_shards_watched", "Price shards that this gateway listens to.")
+CHARTS_KEPT: Final = _gauge("tickwire_charts_kept", "Charts that this gateway keeps for its clients.")
 PUBLISH_TO_SEND: Final = MetricDef(
     "tickwire_publish_to_send_seconds",
     Kind.HISTOGRAM,

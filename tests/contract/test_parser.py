@@ -411,6 +411,31 @@ def test_a_spliced_event_is_byte_for_byte_the_encoded_one(
 
 
 @each_parser
+@property_test
+@given(args=st.lists(strategies.PLAIN_VALUES, max_size=20), namespace=strategies.NAMESPACES)
+def test_a_spliced_ack_is_byte_for_byte_the_encoded_one(parser: Parser, args: list[Value], namespace: str) -> None:
+    for ack_id in (0, 7, 300, 70_000):
+        whole = parser.encode(Ack(ack_id, tuple(args), namespace))
+        assert (parser.encode_spliced_ack(ack_id, [parser.encode_value(arg) for arg in args], namespace),) == whole
+
+
+@each_parser
+def test_a_spliced_ack_with_an_id_that_no_client_has_is_refused(parser: Parser) -> None:
+    with pytest.raises(UsageError) as caught:
+        parser.encode_spliced_ack(-1, [])
+    assert caught.value.code is misuse(parser, Ack(-1, ()))
+
+
+@each_parser
+@pytest.mark.parametrize("length", [0, 1, 15, 16, 70_000])
+def test_an_object_of_any_length_can_be_spliced(parser: Parser, length: int) -> None:
+    value: dict[str, Value] = {f"key {number}": [number] for number in range(length)}
+    assert parser.encode_object([(key, parser.encode_value(item)) for key, item in value.items()]) == (
+        parser.encode_value(value)
+    )
+
+
+@each_parser
 @pytest.mark.parametrize("length", [0, 1, 15, 16, 70_000])
 def test_an_array_of_any_length_can_be_spliced(parser: Parser, length: int) -> None:
     assert parser.encode_array([parser.encode_value(1)] * length) == parser.encode_value([1] * length)

@@ -16,6 +16,11 @@ from protocol.socketio.msgpack_parser import MsgpackParser
 from protocol.socketio.packets import Ack, Connect, Event, Packet, Value
 from protocol.socketio.parser import Limits, MessageData, Parsers, Pending
 from services.gateway.catch_up import CatchUp
+from services.gateway.chart_answers import ChartAnswers
+from services.gateway.chart_fanout import ChartFanout
+from services.gateway.chart_feed import ChartFeed
+from services.gateway.chart_requests import ChartRequests
+from services.gateway.charts import Series
 from services.gateway.client import Client
 from services.gateway.connection import EngineConnection, Host
 from services.gateway.deadlines import Deadlines
@@ -33,7 +38,7 @@ from services.gateway.subscriptions import Audience, Subscriber
 from services.gateway.trade_window import TradeWindow
 from services.gateway.windows import Windows
 from shared.identity import AuthSettings, TokenVerifier, sign_development_token
-from shared.messages import Price, Trade, encode
+from shared.messages import Candle, Chart, Price, Trade, encode
 from shared.names.close_reasons import CloseReason
 from tests.support.manual_clock import ManualClock
 
@@ -198,6 +203,30 @@ class MarketFeed:
         return self.live
 
 
+class ChartSource:
+    """`ChartFeed` as far as requests see it, without Redis: the test makes charts ready."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.charts: dict[tuple[str, str], Series] = {}
+        self.watchers: dict[Series, int] = {}
+
+    def __len__(self) -> int:
+        return len(self.charts)
+
+    def watch(self, symbol: str, interval: str) -> Series | None:
+        series = self.charts.get((symbol, interval))
+        if series is None:
+            if len(self.charts) == self.most:
+                return None
+            series = self.charts[symbol, interval] = Series(symbol, interval, fill=False, grace_ms=500)
+        self.watchers[series] = self.watchers.get(series, 0) + 1
+        return series
+
+    def unwatch(self, series: Series) -> None:
+        self.watchers[series] -= 1
+
+
 class GatewayParts:
     """A gateway as `app.py` builds it, on a manual loop and without feeds or sockets."""
 
@@ -212,6 +241,7 @@ class GatewayParts:
         rates: Mapping[str, float] | None = None,
         rate: float = 1_000,
         max_subscriptions: int = 200,
+        max_charts: int = 100,
     ) -> None:
         self.loop = ManualLoop()
         self.clock = ManualClock(NOW_MS / 1000)
@@ -224,7 +254,8 @@ class GatewayParts:
         self.flusher = Flusher(self.loop.as_loop, max_queued_bytes)
         self.fanout = Fanout(self.hub, self.encoder, self.payloads, self.flusher, self.window)
         self.windows = Windows(100, self.market, self.fanout, self.encoder, self.payloads, self.flusher, self.clock)
-        self.catch_up = CatchUp(self.market, self.fanout, self.flusher, self.window, self.clock)
+        self._make_charts(max_subscriptions, max_charts)
+        self.catch_up = CatchUp(self.market, self.fanout, self.chart_fanout, self.flusher, self.window, self.clock)
         self.feed = MarketFeed(self.market)
         self.subscriber = Subscriber(
             self.hub,
@@ -239,6 +270,13 @@ class GatewayParts:
         deadlines = Deadlines(self.loop.as_loop)
         self.host = Host(self.loop.as_loop, deadlines, SessionSettings(), lambda _, why: self.endings.append(why))
 
+    def _make_charts(self, max_subscriptions: int, max_charts: int) -> None:
+        self.chart_fanout = ChartFanout(self.hub, self.encoder, self.payloads, self.flusher, self.fanout.delivered)
+        answers = ChartAnswers(self.encoder, self.payloads)
+        self.charts = ChartRequests(self.chart_fanout, answers, self.flusher, max_subscriptions)
+        self.chart_source = ChartSource(max_charts)
+        self.charts.read_from(cast("ChartFeed", self.chart_source))
+
     def _make_handlers(
         self, auth_mode: Literal["optional", "required"], rates: EventRates, max_subscriptions: int
     ) -> Handlers:
@@ -249,6 +287,7 @@ class GatewayParts:
             hub=self.hub,
             windows=self.windows,
             subscriber=self.subscriber,
+            charts=self.charts,
             catch_up=self.catch_up,
             verifier=TokenVerifier(AuthSettings(jwt_secret=SECRET)),
             auth_mode=auth_mode,
@@ -272,6 +311,22 @@ class GatewayParts:
         for symbol, price, base in changes:
             self.fanout.price(symbol, price, base)
             self.windows.note(symbol, base)
+
+    def load_chart(self, symbol: str, interval: str, *candles: Candle) -> Series:
+        """All of a chart is read: the last of the candles may be unclosed."""
+        series = self.chart_source.charts[symbol, interval]
+        closed = [candle for candle in candles if candle.closed]
+        forming = [candle for candle in candles if not candle.closed]
+        bars = series.load(Chart(0, {interval: forming}), closed, self.clock.now_ms())
+        self.chart_fanout.send(series, bars)
+        self.charts.ready(series)
+        self.loop.turn()
+        return series
+
+    def publish_chart(self, symbol: str, interval: str, *candles: Candle) -> None:
+        """Candles arrive, as from the chart feed."""
+        series = self.chart_source.charts[symbol, interval]
+        self.chart_fanout.send(series, series.apply(Chart(0, {interval: list(candles)})))
 
     def drain(self, outbox: Outbox) -> None:
         """The client's socket takes more again."""
@@ -354,6 +409,11 @@ class Peer:
 def make_price(seq: int, price: str = "") -> Price:
     """The price number `seq` of a symbol."""
     return Price(price or f"{seq}.10", NOW_MS + seq, seq)
+
+
+def make_candle(start: int, rev: int, close: str = "1.50", *, closed: bool = True, trades: int = 3) -> Candle:
+    """A candle that begins at `start` ms."""
+    return Candle(start, "1.00", "2.50", "0.50", close, "10.00", trades, closed, rev)
 
 
 def make_trade(number: int, symbol: str = "BTC-USDT") -> Trade:

@@ -217,6 +217,16 @@ def test_an_event_with_an_id_is_answered_once(parser: Parser) -> None:
     assert misuse(lambda: peer.connection.send_ack("/", 0)) is MisuseCode.UNKNOWN_ACK_ID
 
 
+@each_parser
+def test_an_answer_of_fragments_is_one_answer(parser: Parser) -> None:
+    peer = Peer(parser).join()
+    peer.say(Event("x", (), "/", 0))
+    fragment = parser.encode_value({"ok": True})
+    assert misuse(lambda: peer.connection.send_spliced_ack("/", 1, fragment)) is MisuseCode.UNKNOWN_ACK_ID
+    assert peer.read(peer.connection.send_spliced_ack("/", 0, fragment)) == Ack(0, ({"ok": True},))
+    assert misuse(lambda: peer.connection.send_ack("/", 0)) is MisuseCode.UNKNOWN_ACK_ID
+
+
 def test_an_answer_that_cannot_be_written_may_be_given_again() -> None:
     peer = Peer().join()
     peer.say(Event("x", (), "/", 0))

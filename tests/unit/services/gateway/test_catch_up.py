@@ -2,15 +2,17 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from services.gateway import catch_up
 from services.gateway.outbox import NOT_BEHIND, Outbox
+from shared.messages import encode
 from shared.names import events
 from shared.names.close_reasons import FELL_BEHIND
-from tests.support.fakes_gateway import FakeLink, GatewayParts, make_trade, read_events
+from tests.support.fakes_gateway import FakeLink, GatewayParts, make_price, make_trade, read_events
 
 SYMBOL = "BTC-USDT"
 
@@ -48,6 +50,20 @@ def test_missed_prices_become_one_newest_price_with_the_right_n() -> None:
     updates = [payload for _, payload in read_events(b"".join(link.written))]
     assert [(update["seq"], update["n"]) for update in updates] == [(11, 6), (12, 1)]
     assert updates[0]["price"] == 11.1
+
+
+def test_a_missed_change_of_the_feed_s_state_alone_is_made_good() -> None:
+    parts = GatewayParts()
+    parts.market.watch(SYMBOL)
+    outbox, link = subscriber(parts, events.price_room(SYMBOL))
+    parts.publish(SYMBOL, 5)
+    parts.loop.turn()
+    stall(parts, outbox, link)
+    stale = msgspec.structs.replace(make_price(5), state="stale", since=77)
+    parts.deliver(parts.market.apply({SYMBOL: msgspec.Raw(encode(stale))}))
+    parts.drain(outbox)
+    ((_, update),) = read_events(b"".join(link.written))
+    assert {"seq": 5, "n": 0, "state": "stale", "since": 77, "snap": 1}.items() <= update.items()
 
 
 def test_what_was_not_missed_is_not_sent() -> None:

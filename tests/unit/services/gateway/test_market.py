@@ -44,6 +44,29 @@ def test_what_is_not_newer_is_no_change(seq: int) -> None:
     assert market.find("A") == make_price(5)
 
 
+def test_a_state_that_began_later_is_a_change_of_the_same_price() -> None:
+    market = Market(everything=True)
+    market.apply(news(5))
+    stale = msgspec.structs.replace(make_price(5), state="stale", since=7)
+    (change,) = market.apply({"A": msgspec.Raw(encode(stale))})
+    assert (change.price.state, change.base) == ("stale", UNKNOWN)
+    assert market.apply({"A": msgspec.Raw(encode(stale))}) == []
+    assert market.apply_snapshot({"A": encode(make_price(5))}) == []
+    live = msgspec.structs.replace(make_price(6), since=8)
+    (change,) = market.apply({"A": msgspec.Raw(encode(live))})
+    assert (change.price.state, change.base) == ("live", 5)
+
+
+def test_a_state_that_began_later_is_found_in_a_snapshot_of_what_nobody_watches() -> None:
+    market = Market(everything=False)
+    market.apply(news(5))
+    stale = msgspec.structs.replace(make_price(5), state="stale", since=7)
+    market.apply_snapshot({"A": encode(stale)})
+    market.apply_snapshot({"A": encode(make_price(5))})
+    market.watch("A")
+    assert market.find("A") == stale
+
+
 def test_what_nobody_watches_is_not_decoded(decoded: list[bytes]) -> None:
     market = Market(everything=False)
     for seq in range(1, 50):

@@ -3,13 +3,14 @@
 import json
 from decimal import Decimal
 
+import msgspec
 import pytest
 
 from protocol.socketio.packets import Value
 from services.gateway.encoding import Encoder
 from services.gateway.payloads import Payload, Payloads, batch_extras, error_payload, identity_payload
 from shared.identity import Identity
-from shared.messages import Price, Trade
+from shared.messages import Candle, Price, Trade
 from shared.names import error_codes
 from shared.names.events import ServerEvent
 from tests.support.fakes_gateway import PARSERS
@@ -63,6 +64,28 @@ def test_a_snapshot_says_so() -> None:
     assert Payloads("number").price_update("A", BARE, 0, snapshot=True)["snap"] == 1
     assert batch_extras(5, [1], [0], snapshot=True) == {"ts": 5, "seqs": [1], "ns": [0], "snap": 1}
     assert batch_extras(5, [1], [1]) == {"ts": 5, "seqs": [1], "ns": [1]}
+
+
+def test_the_state_of_the_feed_is_told_where_it_is_not_live_and_in_what_restates() -> None:
+    payloads = Payloads("number")
+    stale = msgspec.structs.replace(BARE, state="stale", since=77)
+    assert payloads.price_update("A", BARE, 0, snapshot=True)["state"] == "live"
+    assert "since" not in payloads.price_update("A", BARE, 0, snapshot=True)
+    for snapshot in (True, False):
+        update = payloads.price_update("A", stale, 1, snapshot=snapshot)
+        assert (update["state"], update["since"]) == ("stale", 77)
+    assert "states" not in batch_extras(5, [1], [1], ["live"])
+    assert batch_extras(5, [1, 1], [1, 1], ["live", "halted"])["states"] == ["live", "halted"]
+    assert batch_extras(5, [1], [0], ["live"], snapshot=True)["states"] == ["live"]
+
+
+def test_a_bar_has_the_documented_fields_and_the_upstream_s_digits() -> None:
+    candle = Candle(120_000, "1.10", "3.00", "1.00", "2.50", "7.0", 4, closed=True, rev=9)
+    assert json_of(Payloads("number").chart_update("A", "1m", candle)) == (
+        '{"symbol":"A","interval":"1m","start":120000,"end":180000,"open":1.10,"high":3.00,"low":1.00,"close":2.50,'
+        '"volume":7.0,"trades":4,"closed":true,"rev":9}'
+    )
+    assert Payloads("string").bar("1h", candle)["close"] == "2.50"
 
 
 def test_only_a_notification_names_a_user() -> None:

@@ -1,5 +1,6 @@
 """The gateway's figures as a scraper and the metrics service see them."""
 
+from services.gateway.chart_feed import ChartFeed, ChartRules
 from services.gateway.fanout import Fanout
 from services.gateway.price_feed import PriceFeed
 from services.gateway.vitals import KNOWN_REFUSALS, Vitals
@@ -27,8 +28,16 @@ class Setup:
             everything=False,
             observe_age=self.vitals.observe_age,
         )
+        self.charts = ChartFeed(
+            bus,
+            self.parts.clock,
+            self.parts.chart_fanout,
+            self.parts.charts.ready,
+            shards=4,
+            rules=ChartRules(most=10, fill=True, grace_ms=500),
+        )
         fanout: Fanout = self.parts.fanout
-        self.vitals.watch(server, self.parts.hub, self.parts.handlers, fanout, self.parts.flusher, prices)
+        self.vitals.watch(server, self.parts.hub, self.parts.handlers, fanout, self.parts.flusher, prices, self.charts)
         prices.watch("BTC-USDT")
 
     def scraped(self) -> dict[str, float]:
@@ -111,3 +120,11 @@ async def test_connections_are_told_apart_by_what_carries_them_now() -> None:
     assert connections() == {"polling": 1, "websocket": 2}
     socket.leave()
     assert connections() == {"polling": 1, "websocket": 1}
+
+
+async def test_the_charts_that_are_kept_are_counted() -> None:
+    setup = Setup()
+    setup.charts.watch("A", "1m")
+    setup.charts.watch("A", "1m")
+    setup.charts.watch("A", "5m")
+    assert setup.scraped()["tickwire_charts_kept"] == 2

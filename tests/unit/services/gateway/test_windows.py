@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,12 +12,14 @@ from hypothesis import strategies as st
 from services.gateway.outbox import Outbox
 from services.gateway.subscriptions import IMMEDIATE, Audience, Delivery, Subscriptions
 from services.gateway.windows import LADDER
-from tests.support.fakes_gateway import FakeLink, GatewayParts, read_events
+from shared.messages import FeedState, encode
+from tests.support.fakes_gateway import FakeLink, GatewayParts, make_price, read_events
 
 BATCH: Final = Delivery(as_batch=True, interval_ms=100)
 SLOW_BATCH: Final = Delivery(as_batch=True, interval_ms=500)
 SLOW_UPDATES: Final = Delivery(as_batch=False, interval_ms=200)
 SYMBOLS: Final = ("A", "B")
+STATES: Final[tuple[FeedState, ...]] = ("live", "stale", "halted")
 
 
 @dataclass
@@ -28,6 +31,7 @@ class Reader:
     parser: int = 0
     seqs: dict[tuple[str, str], int] = field(default_factory=dict)
     prices: dict[str, float] = field(default_factory=dict)
+    states: dict[str, str] = field(default_factory=dict)
     names: list[str] = field(default_factory=list)
     outbox: Outbox = field(init=False)
     link: FakeLink = field(init=False)
@@ -51,11 +55,15 @@ class Reader:
             self.names.append(args[0])
             if args[0] == "price:update":
                 self.take("update", args[1]["symbol"], args[1]["price"], args[1])
+                self.states[args[1]["symbol"]] = args[1].get("state", "live")
+                assert ("since" in args[1]) == (args[1].get("state", "live") != "live")
             else:
                 _, pairs, extras = args
                 assert len(pairs) == len(extras["seqs"]) == len(extras["ns"])
                 for (symbol, price), seq, n in zip(pairs, extras["seqs"], extras["ns"], strict=True):
                     self.take("batch", symbol, price, {"seq": seq, "n": n})
+                states = extras.get("states", ["live"] * len(pairs))
+                self.states.update({symbol: state for (symbol, _), state in zip(pairs, states, strict=True)})
         self.link.written.clear()
 
     def take(self, kind: str, symbol: str, price: float, numbers: dict[str, Any]) -> None:
@@ -105,6 +113,45 @@ def test_a_client_with_batches_of_its_own_gets_its_symbols_alone() -> None:
     parts.windows.tick()
     parts.loop.turn()
     assert [(name, pairs) for name, pairs, _ in events_of(link)] == [("price:batch", [["A", 1.1]])]
+
+
+def test_the_states_of_a_batch_are_told_where_one_is_not_live_and_in_what_restates() -> None:
+    parts = GatewayParts("everyone")
+    outbox, link = parts.outbox()
+    parts.subscriber.arrive(outbox)
+    for symbol in SYMBOLS:
+        parts.publish(symbol, 1)
+    parts.windows.tick()
+    parts.publish("A", 2)
+    stale = msgspec.structs.replace(make_price(1), state="stale", since=77)
+    parts.deliver(parts.market.apply({"B": msgspec.Raw(encode(stale))}))
+    parts.windows.tick()
+    parts.windows.owe_market(outbox)
+    parts.windows.tick()
+    parts.loop.turn()
+    extras = [extras for _, _, extras in events_of(link)]
+    assert "states" not in extras[0]
+    assert (extras[1]["seqs"], extras[1]["ns"], extras[1]["states"]) == ([2, 1], [1, 0], ["live", "stale"])
+    assert (extras[2]["snap"], extras[2]["states"]) == (1, ["live", "stale"])
+
+
+@pytest.mark.parametrize("delivery", [IMMEDIATE, BATCH, SLOW_UPDATES])
+def test_a_state_that_changes_while_a_client_is_behind_is_not_lost_where_its_price_is_known(delivery: Delivery) -> None:
+    parts = GatewayParts()
+    reader = Reader(parts, delivery)
+    parts.publish("A", 1)
+    reader.link.full_after = 1
+    reader.resync()
+    parts.loop.turn()
+    assert reader.outbox.behind
+    stale = msgspec.structs.replace(make_price(1), state="stale", since=77)
+    parts.deliver(parts.market.apply({"A": msgspec.Raw(encode(stale))}))
+    for _ in range(2):
+        parts.windows.tick()
+    parts.drain(reader.outbox)
+    parts.loop.turn()
+    reader.read()
+    assert reader.states == {"A": "stale"}
 
 
 def test_no_change_no_batch() -> None:
@@ -195,6 +242,7 @@ def test_after_a_standstill_windows_pass_at_their_pace_again() -> None:
 
 STEP = st.one_of(
     st.tuples(st.just("publish"), st.sampled_from(SYMBOLS), st.integers(1, 3)),
+    st.tuples(st.just("state"), st.sampled_from(SYMBOLS), st.integers(0, 2)),
     st.tuples(st.just("tick"), st.just(""), st.integers(1, 3)),
     st.tuples(st.sampled_from(["stall", "drain", "resync", "read"]), st.just(""), st.integers(0, 4)),
 )
@@ -206,6 +254,8 @@ class Run:
     def __init__(self, audience: Audience) -> None:
         self.parts = GatewayParts(audience)
         self.seqs = dict.fromkeys(SYMBOLS, 0)
+        self.states: dict[str, str] = dict.fromkeys(SYMBOLS, "live")
+        self.since = 0
         deliveries = [None, IMMEDIATE, BATCH, SLOW_BATCH, SLOW_UPDATES]
         self.readers = [Reader(self.parts, delivery, number % 2) for number, delivery in enumerate(deliveries)]
 
@@ -213,7 +263,14 @@ class Run:
         match step:
             case "publish":
                 self.seqs[symbol] += number
+                self.states[symbol] = "live"
                 self.parts.publish(symbol, self.seqs[symbol])
+            case "state" if self.seqs[symbol]:
+                self.since += 1
+                self.states[symbol] = STATES[number]
+                price = make_price(self.seqs[symbol])
+                price = msgspec.structs.replace(price, state=STATES[number], since=self.since)
+                self.parts.deliver(self.parts.market.apply({symbol: msgspec.Raw(encode(price))}))
             case "tick":
                 for _ in range(number):
                     self.parts.windows.tick()
@@ -249,5 +306,6 @@ def test_the_numbers_of_every_client_add_up_and_end_at_the_newest(
     for reader in run.readers:
         if reader.delivery is not None or audience == "everyone":
             assert reader.prices == newest
+            assert reader.states == {symbol: run.states[symbol] for symbol in newest}
         if reader.delivery is not None and reader.delivery.as_batch:
             assert set(reader.names) <= {"price:batch"}, "who asked for batches gets nothing else"

@@ -17,12 +17,12 @@ INVALID = {"code": 201, "message": "Invalid symbol"}
 class Screen:
     """A watcher, and what it has written where."""
 
-    def __init__(self, *symbols: str, trades: bool = False, terminal: bool = False) -> None:
+    def __init__(self, *symbols: str, trades: bool = False, terminal: bool = False, chart: str = "") -> None:
         self._out, self._notes = io.StringIO(), io.StringIO()
         self.ended = asyncio.Event()
         out = Console(file=self._out, width=200, force_terminal=terminal, color_system="standard" if terminal else None)
         notes = Console(file=self._notes, width=200, force_terminal=False, color_system=None)
-        self.watcher = Watcher(symbols, out, notes, self.ended, trades=trades)
+        self.watcher = Watcher(symbols, out, notes, self.ended, trades=trades, chart=chart)
 
     @property
     def out(self) -> str:
@@ -153,3 +153,48 @@ def test_a_reader_that_left_ends_it(monkeypatch):
     monkeypatch.setattr("services.launcher.watch.let_go_of_stdout", lambda: None)
     screen.price(1)
     assert screen.ended.is_set()
+
+
+BAR = {"start": 60_000, "end": 120_000, "open": 1, "high": 3, "low": 1, "volume": Decimal("7.50"), "trades": 4}
+
+
+class Charts:
+    """Answers `subscribe:chart` as a gateway does."""
+
+    def __init__(self, *refused: str) -> None:
+        self.refused = refused
+        self.asked: list[Any] = []
+
+    async def ask(self, event: str, wanted: Any) -> dict[str, Any]:
+        self.asked.append((event, wanted["symbol"], wanted["interval"]))
+        if wanted["symbol"] in self.refused:
+            return {"ok": False, "error": INVALID}
+        closed = {**BAR, "close": Decimal("2.10"), "closed": True}
+        return {"ok": True, "bars": [closed], "forming": {**BAR, "close": Decimal("1.90"), "closed": False}}
+
+
+async def test_candles_come_in_the_place_of_prices():
+    screen, charts = Screen("A", "no!", chart="1m"), Charts("no!")
+    await screen.watcher.opened("http://x", charts.ask)
+    assert charts.asked == [("subscribe:chart", "A", "1m"), ("subscribe:chart", "no!", "1m")]
+    assert screen.notes.splitlines() == ["no!: Invalid symbol (201)", "watching A at http://x; Ctrl-C ends"]
+    screen.watcher.received("chart:update", [{"symbol": "A", **BAR, "close": Decimal("2.50"), "closed": True}])
+    rows = [line.split()[1:] for line in screen.out.splitlines()]
+    assert rows[0] == ["A", "O", "1", "H", "3", "L", "1", "C", "2.10", "V", "7.50", "4", "trades", "closed"]
+    assert rows[1][7:10] + rows[1][-1:] == ["C", "1.90", "▼", "forming"]
+    assert rows[2][7:10] + rows[2][-1:] == ["C", "2.50", "▲", "closed"]
+    assert screen.watcher.silent() == []
+
+
+async def test_on_a_terminal_the_forming_candle_of_the_only_symbol_is_one_line():
+    screen = Screen("A", terminal=True, chart="1m")
+    await screen.watcher.opened("http://x", Charts().ask)
+    for close in (1, 2, 3):
+        screen.watcher.received("chart:update", [{"symbol": "A", **BAR, "close": close, "closed": close == 3}])
+    assert screen.out.count("\n") == 2
+    assert screen.out.count("\r") == 3
+
+
+async def test_a_chart_that_nobody_may_have_ends_the_watch():
+    with pytest.raises(LauncherError, match="none of the symbols"):
+        await Screen("A", chart="1m").watcher.opened("http://x", Charts("A").ask)

@@ -116,6 +116,16 @@ async def test_leaving_the_last_channel_and_wanting_another_works(listener: List
     await listener.hears(bus, "b", b"1")
 
 
+async def test_a_channel_that_is_left_and_wanted_again_at_once_goes_live_again(listener: Listener, bus: RedisBus):
+    listener.subscription.want("a")
+    await listener.is_live("a")
+    listener.live.clear()
+    listener.subscription.unwant("a")
+    listener.subscription.want("a")
+    await listener.is_live("a")
+    await listener.hears(bus, "a", b"1")
+
+
 async def test_a_connection_that_the_server_kills_is_replaced_and_every_channel_goes_live_again(
     listener: Listener, bus: RedisBus
 ):
