@@ -4,6 +4,8 @@ Fed by the entries of `feed:prices` and `feed:trades`, for a trade is a price to
 """
 
 from collections.abc import Iterable, Mapping
+from enum import IntEnum
+from typing import Literal
 
 import msgspec
 
@@ -12,17 +14,42 @@ from shared.messages import Side
 from shared.upstream import Refusal, UpstreamError, read_decimal, read_side, read_symbol, read_text, read_time
 
 
+class Kind(IntEnum):
+    """What a tick says; a symbol's candles are made of the highest kind that it has had."""
+
+    QUOTE = 0
+    PRICE = 1
+    TRADE = 2
+
+
 class Tick(msgspec.Struct, frozen=True, gc=False):
-    """One usable upstream entry; the fields are those of `shared.messages.Price`."""
+    """One usable upstream entry.
+
+    Attributes:
+        symbol: canonical, see `shared.symbols`.
+        kind: a trade has an amount, a quote has no price of its own.
+        price: canonical decimal text; None in a quote.
+        ts: event time, ms.
+        at: event time, ns.
+        rank: orders arrivals, also across restarts: the entry id's `ms << 20 | number`.
+        id: the upstream's trade id, if it gave one.
+        bid, ask, amount, side, venue: as in `shared.messages.Price`.
+        state: what the upstream says of the symbol's feed, if this entry says so.
+    """
 
     symbol: str
-    price: str
+    kind: Kind
+    price: str | None
     ts: int
+    at: int
+    rank: int
+    id: str | None = None
     bid: str | None = None
     ask: str | None = None
     amount: str | None = None
     side: Side | None = None
     venue: str | None = None
+    state: Literal["live", "halted"] | None = None
 
 
 def read_tick(fields: Mapping[bytes, bytes], entry_id: str) -> Tick:
