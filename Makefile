@@ -5,7 +5,7 @@ SOURCES := protocol shared services tests
 SYSTEM_PACKAGES ?= nginx-light haproxy chromium
 
 .DEFAULT_GOAL := help
-.PHONY: help setup system demo test check lint types layers unit interop fuzz bench readme constraints clean
+.PHONY: help setup system demo test check lint types layers unit interop fuzz bench bench-ingest readme constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ fuzz: .venv/.installed ## throw input at the protocol and at the client port, a 
 
 bench: .venv/.installed ## CPU for each delivered update, bytes for each connection
 	$(BIN)/python -m tests.load.bench_gateway
+
+bench-ingest: .venv/.installed ## CPU for each tick that price-ingest reads, candles included
+	$(BIN)/python -m tests.load.bench_ingest
 
 readme: .venv/.installed ## print the README's tables anew from the code
 	$(BIN)/python -m tests.support.readme_tables --write
