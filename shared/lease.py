@@ -84,7 +84,8 @@ class Lease:
         return finished
 
     async def _prolong(self) -> bool:
-        token = await self._bus.run_script("acquire_lease", [self.key, f"{self.key}:token"], [self.owner, LIFETIME_MS])
+        keys = [self.key, f"{self.key}:token"]
+        token = await self._bus.run_script("acquire_lease", keys, [self.owner, LIFETIME_MS, self.token])
         if self.token and token != self.token:
             return False
         self.token = int(token)

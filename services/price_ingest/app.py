@@ -25,9 +25,8 @@ from shared.names import redis_keys
 from shared.upstream import SymbolNames
 from shared.upstream.settings import UpstreamSettings
 
-
 COLLECT_EVERY: Final = (50_000, 20, 50)
-"""`gc.set_threshold`: a read makes thousands of containers and no cycle, and looking for cycles costs a tenth of all."""
+"""`gc.set_threshold`: a read makes thousands of containers and no cycle; looking for cycles costs a tenth of all."""
 
 
 class IngestApp:

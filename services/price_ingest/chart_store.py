@@ -4,6 +4,7 @@ Fed by `services.price_ingest.candles`. Writes the charts and the closed candles
 the source streams are folded into them, then publishes.
 """
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
@@ -40,6 +41,7 @@ class ChartStore:
         self._shards = shards
         self._history = history
         self._clock = clock
+        self._order = asyncio.Lock()  # a late tick must not find the history as it was before a commit still on its way
 
     async def load(self, symbols: set[str]) -> dict[str, bytes]:
         """The charts of symbols, as they were saved."""
@@ -56,9 +58,10 @@ class ChartStore:
         return {stream.decode(): entry.decode() for stream, entry in stored.items()}
 
     async def load_candles(self, keys: Sequence[CandleKey]) -> Iterable[tuple[CandleKey, bytes | None]]:
-        """Closed candles from history; None for one that is not there."""
+        """Closed candles from history, all saves that began before included; None for one that is not there."""
         wanted = [(redis_keys.candle_history(key.symbol, key.interval), key.start) for key in keys]
-        return zip(keys, await self._bus.scored(wanted), strict=True)
+        async with self._order:
+            return zip(keys, await self._bus.scored(wanted), strict=True)
 
     async def save(
         self, epoch: str, changes: Sequence[ChartChange], positions: Mapping[str, str], forwarded: str
@@ -71,7 +74,8 @@ class ChartStore:
             FencedError: another holds the lease, or began an epoch; nothing was written.
             BusUnavailableError: it is unknown what was written.
         """
-        await self._commit(epoch, changes, positions, forwarded)
+        async with self._order:
+            await self._commit(epoch, changes, positions, forwarded)
         await self.publish(epoch, {change.symbol: change.publication for change in changes})
 
     async def publish(self, epoch: str, charts: Mapping[str, bytes]) -> None:

@@ -4,8 +4,6 @@ One `Homes` serves all pipelines of a replica. What it knows stays true as long 
 compares that; where Redis lost its data, `load` begins anew.
 """
 
-
-
 from shared.bus.redis_bus import RedisBus
 from shared.lease import Lease
 from shared.names import redis_keys

@@ -203,3 +203,13 @@ async def test_a_lease_that_is_not_free_is_not_waited_for_by_one_who_only_tries(
     two.may_return.set()
     assert not await two.lease.use(two.work)
     assert await held_by(bus) is None
+
+
+async def test_one_who_begins_anew_before_its_lease_ran_out_fences_what_it_sent_before(bus: RedisBus):
+    lease = Lease(bus, KEY, "one")
+    assert await lease.take()
+    before = lease.stamp
+    again = Lease(bus, KEY, "one")  # the same process, after Redis did not answer its release
+    assert await again.take()
+    assert again.stamp != before
+    assert await held_by(bus) == again.stamp.encode()

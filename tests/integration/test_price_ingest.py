@@ -89,7 +89,7 @@ async def test_bad_entries_are_kept_with_their_reason_and_the_others_flow(
         (good | {"side": "sideways"}, "bad_side", "side"),
         (good | {"ts": "yesterday"}, "bad_time", "ts"),
         (good | {"ts": "4102444800000"}, "time_in_the_future", "ts"),
-        ({f"f{number}": "x" * 1000 for number in range(500)}, "missing_field", "price"),
+        ({f"f{number}": "x" * 1000 for number in range(500)}, "missing_field", "symbol"),
     ]
     service = await cluster.start(INGEST)
     ts = int(TS)

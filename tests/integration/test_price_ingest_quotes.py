@@ -107,6 +107,7 @@ async def test_halted_lasts_until_the_upstream_says_live_or_a_trade_is_made(
 async def test_a_restart_keeps_states_and_the_clock_of_quotes(cluster: Cluster, bus: RedisBus, market: Market):
     service = await cluster.start(INGEST)
     await feed(bus, [{"symbol": "X", "price": "1", "amount": "1", "ts": str(TS)}], TRADES)
+    await heard(market, "X", "1")
     await feed(bus, [{"symbol": "X", "bid": "1", "ask": "2", "ts": str(TS - 1270), "state": "halted"}])
     before = await in_state(market, "X", "halted")
     assert await service.stop() == 0

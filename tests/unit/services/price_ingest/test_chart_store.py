@@ -1,5 +1,6 @@
 """Candles in Redis, and their publication."""
 
+import asyncio
 from typing import Any, cast
 
 import pytest
@@ -90,3 +91,12 @@ async def test_forwarded_ticks_are_trimmed_some_time_after_they_are_needed(
     assert (await bus.stream_ends([stream]))[stream].first == "4000-0"
     await store.save(EPOCH, [], {stream: "9000-0"}, "0-0")
     assert (await bus.stream_ends([stream]))[stream].first == "4000-0"
+
+
+async def test_history_is_read_as_every_save_that_began_before_leaves_it(store: ChartStore):
+    key = CandleKey("A", "1s", 0)
+    await store.save(EPOCH, [change("A", ("1s", 0, b"0"))], {}, "0-0")
+    for number in range(1, 30):
+        saving = store.save(EPOCH, [change("A", ("1s", 0, b"%d" % number))], {}, "0-0")
+        _, found = await asyncio.gather(saving, store.load_candles([key]))
+        assert dict(found) == {key: b"%d" % number}

@@ -43,6 +43,7 @@ async def start(bus: RedisBus, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
     monkeypatch.setattr(pipeline, "LOOK_S", 0.05)
     monkeypatch.setattr(pipeline, "LONGEST_BLOCK_MS", 50)
     clock = SystemClock()
+    leases: dict[int, Lease] = {}  # a second pipeline of a unit shares it, or would fence the first
     async with TaskGroup() as tasks:
 
         async def run(unit: int = 0, **settings: int) -> Figures:
@@ -51,7 +52,7 @@ async def start(bus: RedisBus, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
             figures = Figures(telemetry, clock)
             letters = DeadLetters(bus, redis_keys.DEAD_PRICES, telemetry, clock)
             gear = Gear(bus, made, Reader(None), Homes(bus, made.price_max_symbols), letters, figures, clock)
-            lease = Lease(bus, redis_keys.price_lease(unit), "one")
+            lease = leases.setdefault(unit, Lease(bus, redis_keys.price_lease(unit), "one"))
             assert await lease.take()
             store = PriceStore(bus, unit, lease, gear.homes, 1, clock)
             charts = ChartStore(bus, unit, lease, 1, 1000, clock)
