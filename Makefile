@@ -5,7 +5,7 @@ SOURCES := protocol shared services tests
 SYSTEM_PACKAGES ?= nginx-light haproxy chromium
 
 .DEFAULT_GOAL := help
-.PHONY: help setup system demo test check lint types layers unit interop fuzz bench bench-peers readme constraints clean
+.PHONY: help setup system demo test check lint types layers unit interop fuzz bench bench-ingest bench-peers readme constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ bench: .venv/.installed ## CPU for each delivered update, bytes for each connect
 
 bench-peers: .venv/.installed tests/load/peers/node/node_modules/.installed tests/load/peers/python/.venv/.installed ## Tickwire beside its peers, ten minutes; QUICK=1 for three
 	$(BIN)/python -m tests.load.bench_peers $(if $(QUICK),--quick)
+
+bench-ingest: .venv/.installed ## CPU for each tick that price-ingest reads, candles included
+	$(BIN)/python -m tests.load.bench_ingest
 
 readme: .venv/.installed ## print the README's tables and the end of .env.example anew from the code
 	$(BIN)/python -m tests.support.readme_tables --write

@@ -5,6 +5,7 @@ Both readers of upstream streams use this. Fed by `shared.upstream.UpstreamError
 
 - `reason`: a `shared.upstream.Refusal`; `field`: the field at fault; `stream`, `entry`: where the entry stood (`entry`
   is empty for a Pub/Sub message);
+- `limit`: what it is beyond, where the reason is a limit;
 - `original:<name>`: each of its fields, bytes as they came, cut to `MAX_VALUE_BYTES`, the first `MAX_FIELDS` of them;
 - `cut`: `1` where something was.
 
@@ -104,6 +105,8 @@ def _fields(letter: DeadLetter) -> Mapping[str, str | bytes]:
         "stream": letter.stream,
         "entry": letter.entry.id,
     }
+    if letter.error.limit is not None:
+        fields["limit"] = str(letter.error.limit)
     cut = len(letter.entry.fields) > MAX_FIELDS
     for name, value in islice(letter.entry.fields.items(), MAX_FIELDS):
         cut = cut or len(name) > MAX_NAME_BYTES or len(value) > MAX_VALUE_BYTES

@@ -55,21 +55,37 @@ class Lease:
             BusUnavailableError: Redis is away; the lease runs out by itself.
         """
         while True:
-            await self._acquire()
-            log.info("lease_acquired", lease=self.key, fence=self.token)
-            try:
-                if await self._work_while_held(work):
-                    return
-            finally:
-                await self._release()
-            log.warning("lease_lost", lease=self.key)
+            while not await self.take():  # noqa: ASYNC110
+                await asyncio.sleep(RETRY_S)  # the other holder is in another process: nothing here could wake us
+            if await self.use(work):
+                return
 
-    async def _acquire(self) -> None:
-        while not await self._prolong():  # noqa: ASYNC110
-            await asyncio.sleep(RETRY_S)  # the other holder is in another process: nothing here could wake us
+    async def take(self) -> bool:
+        """Take the lease if it is free now; whether it is held. `use` comes next, before it runs out.
+
+        Raises:
+            BusUnavailableError: Redis is away; if it was taken, it runs out by itself.
+        """
+        return await self._prolong()
+
+    async def use(self, work: Callable[[], Awaitable[None]]) -> bool:
+        """Run `work` while the lease that was taken is held, then give it back; False where it was lost first.
+
+        Raises:
+            BusUnavailableError: as `hold`.
+        """
+        log.info("lease_acquired", lease=self.key, fence=self.token)
+        try:
+            finished = await self._work_while_held(work)
+        finally:
+            await self._release()
+        if not finished:
+            log.warning("lease_lost", lease=self.key)
+        return finished
 
     async def _prolong(self) -> bool:
-        token = await self._bus.run_script("acquire_lease", [self.key, f"{self.key}:token"], [self.owner, LIFETIME_MS])
+        keys = [self.key, f"{self.key}:token"]
+        token = await self._bus.run_script("acquire_lease", keys, [self.owner, LIFETIME_MS, self.token])
         if self.token and token != self.token:
             return False
         self.token = int(token)

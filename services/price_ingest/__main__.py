@@ -3,6 +3,7 @@
 from services.price_ingest.app import IngestApp
 from services.price_ingest.settings import IngestSettings
 from shared.lifecycle import run_service
+from shared.upstream.settings import UpstreamSettings
 
 if __name__ == "__main__":
-    run_service("price-ingest", (IngestSettings,), IngestApp)
+    run_service("price-ingest", (IngestSettings, UpstreamSettings), IngestApp)

@@ -1,30 +1,33 @@
-"""Upstream streams in, published prices out: what the instance that holds the lease does.
+"""One unit's source streams in, prices and candles out: what its owner does while it holds the lease.
 
-Two loops share one `Book`. Reading folds entries into it as fast as they come; publishing takes what changed, at most
-every `PRICE_PUBLISH_MS`. A position moves in the same step in which its entries are folded, so a commit always holds a
-state and exactly the positions that led to it, and whatever fails is done again from the commit before.
+Three loops share one state. Reading folds entries into it as fast as they come; publishing commits the prices that
+changed, at most every `PRICE_PUBLISH_MS`; drawing commits the candles that changed, every `CHART_PUBLISH_MS`. Each
+commit holds the positions that led to it, so whatever fails is done again from the commits before.
 """
 
 import asyncio
-from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from services.price_ingest.book import Book, Verdict
-from services.price_ingest.feeds import Feed, Positions, feed_of, find_feeds
-from services.price_ingest.figures import Figures
-from services.price_ingest.normalise import read_ticks
+from services.price_ingest.book import Book
+from services.price_ingest.candles import Charts
+from services.price_ingest.chart_store import ChartStore
+from services.price_ingest.feeds import BEGINNING, Lane, Positions
+from services.price_ingest.intake import SEEN_TRADES, Gear, Intake
 from services.price_ingest.store import PriceStore
-from shared.bus.entries import StreamEntry
-from shared.bus.redis_bus import LONGEST_BLOCK_MS, RedisBus
-from shared.clock import Clock
-from shared.dead_letters import DeadLetter, DeadLetters
+from shared.bus.redis_bus import LONGEST_BLOCK_MS
 from shared.log import get_logger
+from shared.messages import DecodeError
+from shared.names import redis_keys
 from shared.tasks import TaskGroup
 
 log = get_logger(__name__)
 
 LOOK_S: Final = 3.0
-"""How often partitions are looked for and positions compared with what the streams hold."""
+"""How often new streams are taken up and positions compared with what the streams hold."""
+
+WATCH_S: Final = 1.0
+"""How often silent symbols are looked for, at most."""
 
 READ_ENTRIES: Final = 1000
 """Entries of one read, over all streams; folding them keeps the event loop busy for some milliseconds."""
@@ -32,37 +35,42 @@ READ_ENTRIES: Final = 1000
 LEAST_ENTRIES: Final = 20
 """Of one stream in one read, however many streams there are."""
 
+MOST_REMEMBERED: Final = 10_000
+"""Entries of one stream that are read back for the memory of trade ids."""
+
 
 class Pipeline:
-    """The service while it holds the lease; a new one is built each time.
+    """A unit while this replica owns it; a new one is built each time.
 
     Args:
-        bus: where upstream writes.
-        store: where the prices go.
-        dead_letters: where unusable price entries go. Those of trades are the trade-notifier's to keep.
-        figures: what is counted.
-        clock: measures the intervals.
-        publish_s: `PRICE_PUBLISH_MS` in seconds.
-        book: empty; `run` restores it.
+        gear: shared with the replica's other units.
+        store, chart_store: where prices and candles go.
+        book, charts: empty; `run` restores them.
+        sources: the unit's source streams, as far as they are known at the moment.
     """
 
     def __init__(
         self,
-        bus: RedisBus,
+        gear: Gear,
         store: PriceStore,
-        dead_letters: DeadLetters,
-        figures: Figures,
-        clock: Clock,
-        publish_s: float,
+        chart_store: ChartStore,
         book: Book,
+        charts: Charts,
+        sources: Callable[[], Iterable[str]],
     ) -> None:
-        self._bus = bus
+        settings = gear.settings
+        self._unit = store.unit
+        self._bus = gear.bus
+        self._gear = gear
         self._store = store
-        self._dead_letters = dead_letters
-        self._figures = figures
-        self._clock = clock
-        self._publish_s = publish_s
+        self._chart_store = chart_store
+        self._publish_s = settings.price_publish_ms / 1000
+        self._draw_s = settings.chart_publish_ms / 1000
+        self._watch_s = min(WATCH_S, settings.price_stale_ms / 4000) or WATCH_S
         self._book = book
+        self._charts = charts
+        self._sources = sources
+        self._forward = redis_keys.price_forward(store.unit)
         self._positions = Positions({})
         self._changed = asyncio.Event()
 
@@ -70,68 +78,109 @@ class Pipeline:
         """Go on from what was committed, until cancelled.
 
         Raises:
-            FencedError: another one took over.
+            FencedError: another one took over, or Redis lost what had been committed.
             BusUnavailableError: Redis is away; build another one when it is back.
         """
-        committed = await self._store.load()
-        self._positions = Positions({name: at for name, at in committed.positions.items() if feed_of(name)})
-        for symbol, price in committed.prices.items():
-            self._book.restore(symbol, price)
-        self._figures.set_symbols(len(self._book))
-        await self._store.publish_all(committed.prices)
-        log.info("prices_restored", symbols=len(self._book), positions=committed.positions)
+        intake = await self._restore()
         async with TaskGroup() as tasks:
-            tasks.spawn("price-read", self._read())
-            await self._publish()
+            tasks.spawn(f"unit-{self._unit}-read", self._read(intake))
+            tasks.spawn(f"unit-{self._unit}-draw", self._draw())
+            tasks.spawn(f"unit-{self._unit}-watch", self._watch())
+            await self._publish(intake)
 
-    async def _publish(self) -> None:
+    async def _restore(self) -> Intake:
+        committed = await self._store.load()
+        charts = await self._chart_store.load(self._gear.homes.of_unit(self._unit))
+        now = self._gear.clock.now_ms()
+        for symbol, price in committed.prices.items():
+            self._book.restore(symbol, price, now)
+        for symbol, raw in charts.items():
+            try:
+                self._charts.restore(symbol, raw)
+            except DecodeError as error:
+                log.warning("chart_damaged", symbol=symbol, error=str(error))
+        charted = await self._chart_store.load_positions()
+        self._positions = Positions({Lane.PRICES: committed.positions, Lane.CHARTS: charted})
+        self._show()
+        await self._store.publish_all(committed.prices)
+        await self._chart_store.publish(self._store.epoch, charts)
+        log.info("prices_restored", unit=self._unit, symbols=len(self._book), charts=len(charts))
+        return Intake(
+            self._gear,
+            self._store,
+            self._chart_store,
+            self._book,
+            self._charts,
+            self._positions,
+        )
+
+    async def _publish(self, intake: Intake) -> None:
         while True:
             await self._changed.wait()
             self._changed.clear()
-            due = self._clock.monotonic() + self._publish_s
-            changes = self._book.take()
-            await self._store.save(changes, self._positions.take_moved())
-            self._figures.count_published(sum(change.fresh for change in changes))
-            await asyncio.sleep(max(0.0, due - self._clock.monotonic()))
+            due = self._gear.clock.monotonic() + self._publish_s
+            changes, moved = self._book.take(), self._positions.take_moved(Lane.PRICES)
+            with self._gear.figures.timed_commit(Lane.PRICES):
+                await self._store.save(changes, moved, intake.take_forwards())
+            self._positions.commit(Lane.PRICES, moved)
+            self._gear.figures.count_published(sum(change.fresh for change in changes))
+            self._show()
+            await asyncio.sleep(max(0.0, due - self._gear.clock.monotonic()))
 
-    async def _read(self) -> None:
-        look_due = self._clock.monotonic()
-        behind = False
+    async def _draw(self) -> None:
         while True:
-            if self._clock.monotonic() >= look_due:
-                await self._look_for_partitions()
-                await self._look_for_gaps()
-                look_due = self._clock.monotonic() + LOOK_S
+            await asyncio.sleep(self._draw_s)
+            changes = self._charts.take(self._gear.clock.now_ms())
+            moved = self._positions.take_moved(Lane.CHARTS)
+            if not changes and not moved:
+                continue
+            with self._gear.figures.timed_commit(Lane.CHARTS):
+                forwarded = self._positions.done(self._forward)
+                await self._chart_store.save(self._store.epoch, changes, moved, forwarded)
+            self._positions.commit(Lane.CHARTS, moved)
+            self._gear.figures.count_closed(sum(len(change.closed) for change in changes))
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(self._watch_s)
+            if self._book.look_for_stale(self._gear.clock.now_ms()):
+                self._changed.set()
+            self._show()
+
+    async def _read(self, intake: Intake) -> None:
+        clock = self._gear.clock
+        look_due = clock.monotonic()
+        behind: Sequence[str] = ()
+        while True:
+            if clock.monotonic() >= look_due:
+                await self._look_for_streams(intake)
+                await self._look_for_gaps(list(self._positions.now))
+                look_due = clock.monotonic() + LOOK_S
             elif behind:
-                await self._look_for_gaps()
+                await self._look_for_gaps(behind)
             count = max(LEAST_ENTRIES, READ_ENTRIES // len(self._positions.now))
             replies = await self._bus.read(self._positions.now, count, LONGEST_BLOCK_MS)
             for stream, entries in replies.items():
-                await self._take_in(stream, entries)
-            behind = any(len(entries) == count for entries in replies.values())
+                await intake.take_in(stream, entries)
+                self._changed.set()
+                await asyncio.sleep(0)  # the commits' turn: many streams together are much to fold
+            behind = [stream for stream, entries in replies.items() if len(entries) == count]
 
-    async def _look_for_partitions(self) -> None:
-        left_out = self._positions.add(await find_feeds(self._bus))
+    async def _look_for_streams(self, intake: Intake) -> None:
+        known = set(self._positions.now)
+        left_out = self._positions.add([self._forward, *self._sources()])
         if left_out:
-            log.warning("too_many_partitions", left_out=len(left_out), stream=left_out[0])
+            log.warning("too_many_streams", unit=self._unit, left_out=len(left_out), stream=left_out[0])
+        most = min(MOST_REMEMBERED, SEEN_TRADES // len(self._positions.now))
+        for stream, position in self._positions.now.items():
+            if stream not in known and position != BEGINNING:
+                intake.remember(stream, await self._bus.read_back(stream, position, most))
 
-    async def _look_for_gaps(self) -> None:
-        for gap in self._positions.reconcile(await self._bus.stream_ends(list(self._positions.now))):
-            self._figures.count_gap(gap.reason)
+    async def _look_for_gaps(self, streams: Sequence[str]) -> None:
+        for gap in self._positions.reconcile(await self._bus.stream_ends(streams)):
+            self._gear.figures.count_gap(gap.reason)
             self._changed.set()
             log.warning("feed_gap", **gap._asdict())
 
-    async def _take_in(self, stream: str, entries: list[StreamEntry]) -> None:
-        feed = feed_of(stream)
-        assert feed is not None, stream
-        ticks, refused = read_ticks(entries)
-        if feed is Feed.PRICES:  # first, for what fails here is read again
-            await self._dead_letters.put([DeadLetter(stream, entry, error) for entry, error in refused])
-        dropped: Counter[str] = Counter(map(self._book.fold, ticks))
-        self._positions.move(stream, entries[-1].id)
-        self._changed.set()
-        accepted = dropped.pop(Verdict.ACCEPTED, 0)
-        if feed is Feed.TRADES:
-            dropped.update(error.refusal for _, error in refused)
-        self._figures.count_read(feed, len(entries))
-        self._figures.count_outcomes(accepted, dropped, len(self._book))
+    def _show(self) -> None:
+        self._gear.figures.show_unit(self._unit, len(self._book), self._book.stale)

@@ -1,31 +1,44 @@
-"""The last prices in Redis, and their publication.
+"""The last prices of a unit in Redis, and their publication.
 
-Fed by `services.price_ingest.book`. Writes the snapshot together with the positions, then publishes: a reader that
-missed a publication finds the same or a newer price in the snapshot. What was committed and not published, because the
-process or Redis died between, is published again by the next writer's `publish_all`.
+Fed by `services.price_ingest.book`. Writes the snapshot together with the positions and with the ticks for other units,
+then publishes: a reader that missed a publication finds the same or a newer price in the snapshot. What was committed
+and not published, because the process or Redis died between, is published again by the next owner's `publish_all`.
 """
 
 import secrets
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
-from services.price_ingest.book import Change
+from services.price_ingest.book import Change, StoredPrice
+from services.price_ingest.homes import Homes
+from services.price_ingest.normalise import Tick
+from services.price_ingest.reader import encode_forward
 from shared.bus.redis_bus import RedisBus
 from shared.clock import Clock
 from shared.lease import Lease
 from shared.log import get_logger
-from shared.messages import VERSION, DecodeError, Price, PriceBatch, decode_price, encode
+from shared.messages import VERSION, DecodeError, PriceBatch, encode
 from shared.names import redis_keys
 
 log = get_logger(__name__)
 
+MAX_FORWARDS: Final = 50_000
+"""Entries of a forward stream. Its reader trims it long before, unless nobody can read it."""
+
+TICKS_A_FORWARD: Final = 250
+
+_decode = msgspec.msgpack.Decoder(StoredPrice).decode
+
+Forwards = Mapping[int, Sequence[Tick]]
+"""Unit -> the ticks whose symbols are at home there, in order."""
+
 
 class Committed(NamedTuple):
-    """What stands in Redis: the last price of each symbol, and how far each upstream stream was folded into them."""
+    """What stands in Redis: the last price of each symbol of the unit, and how far its streams are folded into them."""
 
-    prices: dict[str, Price]
+    prices: dict[str, StoredPrice]
     positions: dict[str, str]
 
 
@@ -36,22 +49,26 @@ class _Encoded(NamedTuple):
 
 
 class PriceStore:
-    """Snapshot, positions and epoch of the whole market.
+    """Snapshot, positions and epoch, as one unit's owner reads and writes them.
 
     Args:
         bus: where they live.
-        lease: only its holder may write.
+        unit: whose symbols.
+        lease: of the unit; only its holder may write.
+        homes: says which symbols are the unit's; `load` reads them anew.
         shards: `PRICE_SHARDS`.
         clock: stamps publications.
     """
 
-    def __init__(self, bus: RedisBus, lease: Lease, shards: int, clock: Clock) -> None:
+    def __init__(self, bus: RedisBus, unit: int, lease: Lease, homes: Homes, shards: int, clock: Clock) -> None:
         self._bus = bus
+        self.unit = unit
         self._lease = lease
+        self._homes = homes
         self._shards = shards
         self._clock = clock
-        self._epoch = ""
         self._seqs: dict[str, int] = {}
+        self.epoch = ""
 
     async def load(self) -> Committed:
         """Read what stands, and begin a new epoch where it does not continue what readers have seen.
@@ -59,48 +76,59 @@ class PriceStore:
         That is where Redis has lost its data, or came back with fewer commits than it had confirmed to this process.
 
         Raises:
-            FencedError: another holds the lease.
+            FencedError: another holds the lease, or another unit's owner begins an epoch in this moment.
         """
         found = ((await self._bus.get(redis_keys.PRICE_EPOCH)) or b"").decode()
-        prices, damaged = await self._load_prices()
+        await self._homes.load()
+        prices, damaged = await self._load_prices(self._homes.of_unit(self.unit))
         positions = await self._bus.hash_all(redis_keys.PRICE_POSITIONS)
-        shortened = found == self._epoch and any(
+        shortened = found == self.epoch and any(
             symbol not in prices or prices[symbol].seq < seq for symbol, seq in self._seqs.items()
         )
         epoch = secrets.token_hex(8) if not found or damaged or shortened else found
         if epoch != found:
-            await self._commit(found, epoch, [], {})
-            tell = log.warning if found or self._epoch else log.info  # the very first one is no incident
-            tell("price_epoch_began", epoch=epoch, before=found or self._epoch, symbols=len(prices), damaged=damaged)
-        self._epoch = epoch
+            await self._commit(found, epoch, [], {}, {})
+            tell = log.warning if found or self.epoch else log.info  # the very first one is no incident
+            tell("price_epoch_began", epoch=epoch, before=found or self.epoch, symbols=len(prices), damaged=damaged)
+        self.epoch = epoch
         self._seqs = {symbol: price.seq for symbol, price in prices.items()}
         return Committed(prices, {stream.decode(): entry.decode() for stream, entry in positions.items()})
 
-    async def save(self, changes: Sequence[Change], positions: Mapping[str, str]) -> None:
-        """Commit changes and positions together, then publish what is fresh.
+    async def save(self, changes: Sequence[Change], positions: Mapping[str, str], forwards: Forwards) -> None:
+        """Commit changes, positions and forwarded ticks together, then publish what is fresh.
 
         Raises:
             FencedError: another holds the lease, or began an epoch; nothing was written.
             BusUnavailableError: it is unknown what was written; `load` tells.
         """
         encoded = [self._encode(change.symbol, change.price) for change in changes]
-        await self._commit(self._epoch, self._epoch, encoded, positions)
+        await self._commit(self.epoch, self.epoch, encoded, positions, forwards)
         self._seqs.update((change.symbol, change.price.seq) for change in changes)
         await self._publish([item for item, change in zip(encoded, changes, strict=True) if change.fresh])
 
-    async def publish_all(self, prices: Mapping[str, Price]) -> None:
+    async def claim(self, symbols: set[str]) -> None:
+        """Give symbols that have no home one in this unit, and learn those of the others.
+
+        Raises:
+            FencedError: another holds the lease, or began an epoch; nothing was claimed.
+        """
+        await self._homes.claim(self.unit, self._lease, self.epoch, symbols)
+
+    async def publish_all(self, prices: Mapping[str, StoredPrice]) -> None:
         """Publish a whole snapshot, as it was committed."""
         await self._publish([self._encode(symbol, price) for symbol, price in prices.items()])
 
-    async def _load_prices(self) -> tuple[dict[str, Price], int]:
-        prices: dict[str, Price] = {}
+    async def _load_prices(self, symbols: set[str]) -> tuple[dict[str, StoredPrice], int]:
+        prices: dict[str, StoredPrice] = {}
         damaged = 0
         for shard in range(self._shards):
             for symbol, raw in (await self._bus.hash_all(redis_keys.price_snapshot(shard))).items():
                 name = symbol.decode(errors="replace")
+                if name not in symbols:
+                    continue
                 try:
-                    price = decode_price(raw)
-                except DecodeError as error:
+                    price = _decode(raw)
+                except (DecodeError, UnicodeDecodeError) as error:
                     damaged += 1
                     log.warning("price_damaged", symbol=name, error=str(error))
                     continue
@@ -108,14 +136,23 @@ class PriceStore:
                     prices[name] = price
         return prices, damaged
 
-    def _encode(self, symbol: str, price: Price) -> _Encoded:
+    def _encode(self, symbol: str, price: StoredPrice) -> _Encoded:
         return _Encoded(redis_keys.shard_of(symbol, self._shards), symbol, encode(price))
 
-    async def _commit(self, standing: str, epoch: str, encoded: list[_Encoded], positions: Mapping[str, str]) -> None:
+    async def _commit(
+        self, standing: str, epoch: str, encoded: list[_Encoded], positions: Mapping[str, str], forwards: Forwards
+    ) -> None:
         keys = [self._lease.key, redis_keys.PRICE_EPOCH, redis_keys.PRICE_POSITIONS]
-        args: list[str | bytes | int] = [self._lease.stamp, standing, epoch, len(positions)]
+        args: list[str | bytes | int] = [self._lease.stamp, standing, epoch, MAX_FORWARDS, len(positions)]
         for position in positions.items():
             args += position
+        handed_on: list[str | bytes | int] = []
+        for unit, ticks in forwards.items():
+            keys.append(redis_keys.price_forward(unit))
+            for start in range(0, len(ticks), TICKS_A_FORWARD):
+                handed_on += (len(keys), encode_forward(ticks[start : start + TICKS_A_FORWARD]))
+        args.append(len(handed_on) // 2)
+        args += handed_on
         key_index: dict[int, int] = {}
         for shard, symbol, raw in encoded:
             index = key_index.get(shard)
@@ -131,5 +168,5 @@ class PriceStore:
             shards.setdefault(shard, {})[symbol] = msgspec.Raw(raw)
         if shards:
             now = self._clock.now_ms()
-            batches = ((shard, PriceBatch(VERSION, self._epoch, now, prices)) for shard, prices in shards.items())
+            batches = ((shard, PriceBatch(VERSION, self.epoch, now, prices)) for shard, prices in shards.items())
             await self._bus.publish((redis_keys.price_channel(shard), encode(batch)) for shard, batch in batches)

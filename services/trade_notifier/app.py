@@ -1,6 +1,6 @@
 """The trade-notifier put together: finds upstream streams and gives each a `Consumer`.
 
-Fed by the streams `feed:trades` and `feed:trades:<n>`; feeds the trade logs and user logs.
+Fed by every `shared.upstream` source that may hold trades; feeds the trade logs and user logs.
 """
 
 import asyncio
@@ -16,19 +16,22 @@ from shared.dead_letters import DeadLetters
 from shared.lifecycle import Runtime
 from shared.log import get_logger
 from shared.names import metrics, redis_keys
+from shared.upstream import FIXED_SOURCES, Source, SymbolNames, UpstreamSettings, find_sources
 
 log = get_logger(__name__)
 
 RESCAN_S: Final = 5.0
-MAX_STREAMS: Final = 256
-"""Each one costs a task and two small requests a second; more of them than this is a mistake upstream."""
+MAX_STREAMS: Final = 512
+"""Each one costs a task, up to two connections and a few small requests a second: 250 idle ones a tenth of a core."""
 
 
 class NotifierApp:
     """See `shared.lifecycle.App`."""
 
-    def __init__(self, runtime: Runtime, settings: NotifierSettings) -> None:
+    def __init__(self, runtime: Runtime, settings: NotifierSettings, upstream: UpstreamSettings) -> None:
         self._runtime = runtime
+        self._upstream = upstream
+        self._names = SymbolNames.made_from(upstream.symbol_template, upstream.symbol_aliases)
         self._tally = Tally(runtime.telemetry)
         self._owned = runtime.telemetry.gauge(metrics.OWNED_STREAMS)
         self._owned.set_function(self._count_owned)
@@ -38,8 +41,8 @@ class NotifierApp:
         self._finding: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Begin to look for streams; the unpartitioned one needs no finding."""
-        self._consume([redis_keys.FEED_TRADES])
+        """Begin to look for streams; the fixed one needs no finding."""
+        self._consume(FIXED_SOURCES)
         self._finding = self._runtime.tasks.spawn("find-streams", keep_trying("find-streams", self._find))
 
     async def stop(self) -> None:
@@ -61,19 +64,24 @@ class NotifierApp:
 
     async def _find(self) -> None:
         while True:
-            found = await self._runtime.bus.find_streams(f"{redis_keys.FEED_TRADES}:*")
-            self._consume(name for name in found if redis_keys.is_partition(name, redis_keys.FEED_TRADES))
+            self._consume(await find_sources(self._runtime.bus, self._upstream))
             await asyncio.sleep(RESCAN_S)
 
-    def _consume(self, streams: Iterable[str]) -> None:
-        for stream in streams:
-            if stream in self._consumers:
+    def _consume(self, sources: Iterable[Source]) -> None:
+        for source in sources:
+            if source.stream in self._consumers or not source.may_hold_trades:
                 continue
             if len(self._consumers) >= MAX_STREAMS:
-                log.error("too_many_upstream_streams", most=MAX_STREAMS, ignored=stream)
+                log.error("too_many_upstream_streams", most=MAX_STREAMS, ignored=source.stream)
                 return
             consumer = Consumer(
-                stream, self._runtime.bus, self._runtime.instance, self._delivery, self._dead_letters, self._tally
+                source,
+                self._runtime.bus,
+                self._runtime.instance,
+                self._delivery,
+                self._dead_letters,
+                self._tally,
+                self._names,
             )
-            self._consumers[stream] = consumer
+            self._consumers[source.stream] = consumer
             consumer.start(self._runtime.tasks)

@@ -1,6 +1,6 @@
 """One upstream stream of trades, read by one replica at a time, in order, each entry done before it is acknowledged.
 
-Fed by `feed:trades` or a partition of it; feeds `delivery` and the dead letters. Why nothing is lost, doubled or
+Fed by a `shared.upstream.Source`; feeds `delivery` and the dead letters. Why nothing is lost, doubled or
 reordered when replicas die or freeze: the README beside this file.
 """
 
@@ -9,18 +9,18 @@ from collections.abc import Sequence
 from typing import Final
 
 from services.trade_notifier.delivery import Delivery
-from services.trade_notifier.recipients import FeedTrade
+from services.trade_notifier.sorting import Sorted, sort_out
 from services.trade_notifier.tally import Tally
 from shared.bus.entries import StreamEntry
 from shared.bus.errors import GroupMissingError
 from shared.bus.redis_bus import RedisBus, parse_entries
 from shared.bus.retrying import keep_trying
-from shared.dead_letters import DeadLetter, DeadLetters
+from shared.dead_letters import DeadLetters
 from shared.lease import Lease
 from shared.log import get_logger
 from shared.names import metrics, redis_keys
 from shared.tasks import TaskGroup
-from shared.upstream import UpstreamError, parse_trade
+from shared.upstream import Source, SymbolNames
 
 log = get_logger(__name__)
 
@@ -41,23 +41,33 @@ class Consumer:
     """The reader of one upstream stream; stands by while another replica reads it.
 
     Args:
-        stream: `redis_keys.FEED_TRADES` or a partition.
+        source: the stream, and whether it may hold more than trades.
         bus: where it lives.
         owner: unique per process.
         delivery: takes the good trades.
         dead_letters: takes the others.
         tally: counts.
+        names: what upstream's symbols are called here.
     """
 
     def __init__(
-        self, stream: str, bus: RedisBus, owner: str, delivery: Delivery, dead_letters: DeadLetters, tally: Tally
+        self,
+        source: Source,
+        bus: RedisBus,
+        owner: str,
+        delivery: Delivery,
+        dead_letters: DeadLetters,
+        tally: Tally,
+        names: SymbolNames | None = None,
     ) -> None:
-        self.stream = stream
+        self.stream = source.stream
+        self._source = source
         self._bus = bus
-        self._lease = Lease(bus, redis_keys.feed_lease(stream), owner)
+        self._lease = Lease(bus, redis_keys.feed_lease(self.stream), owner)
         self._delivery = delivery
         self._dead_letters = dead_letters
         self._tally = tally
+        self._names = names
         self._stopping = False
         self._task: asyncio.Task[None] | None = None
 
@@ -134,30 +144,21 @@ class Consumer:
         return parse_entries(raw), last.decode()
 
     async def _process(self, entries: Sequence[StreamEntry]) -> None:
-        """Deliver a batch, then acknowledge it."""
-        trades, refused = self._sort_out(entries)
-        delivered = await self._delivery.append(self.stream, self._lease.stamp, trades)
-        await self._dead_letters.put(refused)
+        """Deliver entries and acknowledge them, in parts: one entry can hold a thousand trades."""
+        for part in sort_out(self._source, entries, self._names):
+            await self._finish(part)
+
+    async def _finish(self, part: Sorted) -> None:
+        """Deliver first, acknowledge then."""
+        self._declare_gap(part.gone)
+        delivered = await self._delivery.append(self.stream, self._lease.stamp, part.trades)
+        await self._dead_letters.put(part.refused)
         keys = [self._lease.key, self.stream, redis_keys.feed_position(self.stream)]
-        await self._bus.run_script("finish_batch", keys, [self._lease.stamp, _GROUP, *(entry.id for entry in entries)])
+        await self._bus.run_script("finish_batch", keys, [self._lease.stamp, _GROUP, *part.entries])
         self._tally.add(metrics.TRADES, delivered.trades)
         self._tally.add(metrics.DUPLICATES, delivered.duplicates)
         self._tally.add(metrics.NOTIFICATIONS, delivered.notifications)
-
-    def _sort_out(self, entries: Sequence[StreamEntry]) -> tuple[list[FeedTrade], list[DeadLetter]]:
-        trades: list[FeedTrade] = []
-        refused: list[DeadLetter] = []
-        gone = 0
-        for entry in entries:
-            if not entry.fields:
-                gone += 1
-                continue
-            try:
-                trades.append(FeedTrade(parse_trade(entry.fields, entry.id), self.stream, entry.id))
-            except UpstreamError as error:
-                refused.append(DeadLetter(self.stream, entry, error))
-        self._declare_gap(gone)
-        return trades, refused
+        self._tally.add(metrics.NO_TRADES, part.ignored)
 
     def _declare_gap(self, entries: int) -> None:
         if entries:

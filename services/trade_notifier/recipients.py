@@ -16,7 +16,7 @@ USER_FIELD: Final = "u"
 
 
 class FeedTrade(NamedTuple):
-    """A valid trade and the stream entry that it came from."""
+    """A valid trade and the stream entry, or the item of it, that it came from: `ms-n`, or `ms-n/index`."""
 
     trade: UpstreamTrade
     stream: str
@@ -59,7 +59,7 @@ def address(trades: Sequence[FeedTrade], shards: int) -> Addressed:
 def _identity(found: FeedTrade) -> tuple[str | None, ...]:
     """`venue, symbol, id`, encoded later so that no text in one of them can look like another's.
 
-    A trade without an id of its own has its entry's, which is unique in one stream only.
+    A trade without an id of its own has its entry's or item's, which is unique in one stream only.
     """
     trade = found.trade
     if trade.id == found.entry_id:

@@ -6,7 +6,14 @@ from shared.names import metrics
 from shared.names.metrics import MetricDef
 from shared.telemetry import Telemetry
 
-_COUNTED: Final = (metrics.TRADES, metrics.NOTIFICATIONS, metrics.DUPLICATES, metrics.REDELIVERED, metrics.TRIMMED)
+_COUNTED: Final = (
+    metrics.TRADES,
+    metrics.NOTIFICATIONS,
+    metrics.DUPLICATES,
+    metrics.NO_TRADES,
+    metrics.REDELIVERED,
+    metrics.TRIMMED,
+)
 
 
 class Tally:

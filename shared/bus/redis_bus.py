@@ -9,11 +9,12 @@ drops its connection, so nobody reads another one's reply.
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, cast
 
+import hiredis
 import redis.asyncio as redis
 from redis import exceptions
 from redis.asyncio.retry import Retry
@@ -26,6 +27,9 @@ ANSWER_S: Final = 3.0
 """Longest wait for the answer to a command."""
 
 CONNECT_TIMEOUT_S: Final = 1.0
+MAX_CONNECTIONS: Final = 2048
+"""Every blocking read holds one; beyond the library's own 100 a trade-notifier of many streams would fail."""
+
 LONGEST_BLOCK_MS: Final = 1500
 """A blocking read may not reach `ANSWER_S`."""
 
@@ -82,6 +86,16 @@ def _script_text(name: str) -> str:
     return (_SCRIPTS / f"{name}.lua").read_text(encoding="utf-8")
 
 
+class _Packing:
+    """Has commands written by hiredis: the library's own way costs more than all else of a large commit."""
+
+    def pack_command(self, *args: Any) -> list[bytes]:  # noqa: ANN401 - as the library's
+        """A command as Redis reads it. What the library calls a command may be two words."""
+        name, *rest = args
+        words = (name if isinstance(name, bytes) else name.encode()).split()
+        return [hiredis.pack_command((*words, *rest))]
+
+
 class RedisPubSub:
     """One Pub/Sub connection. It does not outlive a failure: close it and open another."""
 
@@ -129,7 +143,13 @@ class RedisBus:
             health_check_interval=0,
             retry=Retry(NoBackoff(), 0),
             protocol=2,
+            max_connections=MAX_CONNECTIONS,
         )
+        pool = self._client.connection_pool
+        pool.connection_class = type("PackingConnection", (_Packing, pool.connection_class), {})
+        # The library's own readers of entries cost as much again as all else that is done with an entry.
+        self._client.set_response_callback("XREAD", cast("Any", _streams))
+        self._client.set_response_callback("XREVRANGE", cast("Any", parse_entries))
         self._scripts: dict[str, Any] = {}  # the library's Script objects are untyped
 
     async def ping(self) -> None:
@@ -191,6 +211,13 @@ class RedisBus:
         async with _answered():
             await self._client.hdel(key, *fields)
 
+    async def scored(self, wanted: Iterable[tuple[str, int]]) -> list[bytes | None]:
+        """The member of each (sorted set, score), None where there is none; in one round trip."""
+        async with _answered(), self._client.pipeline(transaction=False) as pipe:
+            for key, score in wanted:
+                pipe.zrangebyscore(key, score, score, start=0, num=1)
+            return [found[0] if found else None for found in await pipe.execute()]
+
     async def append(self, stream: str, entries: Iterable[Mapping[str, str | bytes]], max_length: int) -> None:
         """Append entries in one round trip, trimming the stream to about `max_length`."""
         async with _answered(), self._client.pipeline(transaction=False) as pipe:
@@ -203,7 +230,13 @@ class RedisBus:
         block = min(block_ms, LONGEST_BLOCK_MS) or None
         async with _answered():
             reply = await self._client.xread(cast("Any", dict(positions)), count=count, block=block)
-        return _streams(reply)
+        return cast("dict[str, list[StreamEntry]]", reply)
+
+    async def read_back(self, stream: str, until: str, count: int) -> list[StreamEntry]:
+        """The last entries up to and including an id, in their order."""
+        async with _answered():
+            reply = await self._client.xrevrange(stream, max=until, count=count)
+        return cast("list[StreamEntry]", reply)[::-1]
 
     async def last_ids(self, streams: Sequence[str]) -> dict[str, str]:
         """The newest id that each stream ever had, `0-0` for a stream that does not exist."""
@@ -218,10 +251,16 @@ class RedisBus:
         return {stream: _ends(reply) for stream, reply in zip(streams, replies, strict=True)}
 
     async def find_streams(self, pattern: str) -> list[str]:
-        """Names of the streams that match a glob pattern, in order of name."""
-        async with _answered():
-            found = [_text(key) async for key in self._client.scan_iter(match=pattern, count=1000, _type="STREAM")]
-        return sorted(set(found))
+        """Names of the streams that match a glob pattern, in order of name; no name that is not UTF-8."""
+        found: set[bytes] = set()
+        cursor = 0
+        while True:  # a step of the scan has a time limit, the whole has none: it grows with the number of keys
+            async with _answered():
+                cursor, keys = await self._client.scan(cursor, match=pattern, count=1000, _type="STREAM")
+            found.update(cast("list[bytes]", keys))
+            if cursor == 0:
+                break
+        return sorted(_readable(found))
 
     async def ensure_group(self, stream: str, group: str) -> None:
         """Make a consumer group that begins with the stream's first entry, unless it exists; makes the stream too."""
@@ -277,12 +316,11 @@ class RedisBus:
 
 
 def parse_entries(reply: object) -> list[StreamEntry]:
-    """Entries as a Lua script returns them from XREADGROUP or XRANGE: `[[id, [field, value, ...]], ...]`."""
-    entries = []
-    for entry_id, flat in cast("list[tuple[bytes, list[bytes] | None]]", reply):
-        pairs = iter(flat or ())
-        entries.append(StreamEntry(_text(entry_id), dict(zip(pairs, pairs, strict=True))))
-    return entries
+    """Entries as Redis sends them, also from a Lua script: `[[id, [field, value, ...]], ...]`."""
+    return [
+        StreamEntry(entry_id.decode(), dict(zip(flat[::2], flat[1::2], strict=True)) if flat else {})
+        for entry_id, flat in cast("list[tuple[bytes, list[bytes] | None]]", reply)
+    ]
 
 
 def _ends(reply: Any) -> StreamEnds:  # noqa: ANN401 - a mapping, or the error in its place
@@ -295,6 +333,12 @@ def _ends(reply: Any) -> StreamEnds:  # noqa: ANN401 - a mapping, or the error i
     return StreamEnds(_text(first[0]) if first else None, _text(reply["last-generated-id"]))
 
 
+def _readable(keys: Iterable[bytes]) -> Iterator[str]:
+    for key in keys:
+        with suppress(UnicodeDecodeError):
+            yield key.decode()
+
+
 def _text(value: bytes | str) -> str:
     return value.decode() if isinstance(value, bytes) else value
 
@@ -303,5 +347,6 @@ def _entries(raw: Iterable[tuple[bytes, dict[bytes, bytes] | None]]) -> list[Str
     return [StreamEntry(_text(entry_id), fields or {}) for entry_id, fields in raw]
 
 
-def _streams(reply: Any) -> dict[str, list[StreamEntry]]:  # noqa: ANN401 - the library's nested union
-    return {_text(name): _entries(entries) for name, entries in reply or ()}
+def _streams(reply: object) -> dict[str, list[StreamEntry]]:
+    found = cast("list[tuple[bytes, object]] | None", reply)
+    return {name.decode(): parse_entries(entries) for name, entries in found or ()}

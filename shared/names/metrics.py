@@ -74,14 +74,31 @@ SYMBOLS: Final = _gauge("tickwire_ingest_symbols", "Symbols with a price.")
 INGEST_GAPS: Final = _counter(
     "tickwire_ingest_gaps_total", "Times that an upstream stream had lost what was not yet read.", "reason"
 )
-INGEST_ACTIVE: Final = _gauge(
-    "tickwire_ingest_active", "1 in the instance that writes prices, 0 in one that stands by."
+OWNED_UNITS: Final = _gauge("tickwire_ingest_units_owned", "Units of source streams that this replica reads.")
+FORWARDED: Final = _counter(
+    "tickwire_ingest_forwarded_total", "Ticks handed to the unit where their symbol is at home."
 )
+STALE_SYMBOLS: Final = _gauge("tickwire_ingest_symbols_stale", "Symbols not heard of for PRICE_STALE_MS.")
+CANDLES_CLOSED: Final = _counter(
+    "tickwire_ingest_candles_closed_total", "Closed candles written, each again when a late tick revised it."
+)
+COMMIT_SECONDS: Final = MetricDef(
+    "tickwire_ingest_commit_seconds",
+    Kind.HISTOGRAM,
+    "How long Redis took to commit changed prices or candles.",
+    ("what",),
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5),
+)
+RELAYED: Final = _counter(
+    "tickwire_relay_messages_total", "Messages of a Pub/Sub channel appended to the stream of its name.", "feed"
+)
+RELAY_DROPPED: Final = _counter("tickwire_relay_dropped_total", "Messages that were not appended.", "feed", "reason")
 
 # trade-notifier
 TRADES: Final = _counter("tickwire_notifier_trades_total", "Trades appended to the log.")
 NOTIFICATIONS: Final = _counter("tickwire_notifier_notifications_total", "Notifications addressed to users.")
 DUPLICATES: Final = _counter("tickwire_notifier_duplicates_total", "Trades whose id the log already held.")
+NO_TRADES: Final = _counter("tickwire_notifier_ignored_total", "Upstream messages that were no trades: quotes, bars.")
 REDELIVERED: Final = _counter("tickwire_notifier_redelivered_total", "Entries taken over from a dead or former reader.")
 TRIMMED: Final = _counter(
     "tickwire_notifier_trimmed_total", "Entries trimmed from the upstream stream before they were read."

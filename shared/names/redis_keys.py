@@ -5,14 +5,25 @@ or a user id does not become part of a key: both are spread over a fixed number 
 an upstream names can create a key. The one exception is `candle_history`, with `PRICE_MAX_SYMBOLS` for a bound.
 """
 
+import re
 from typing import Final
 from zlib import crc32
 
 FEED_PRICES: Final = "feed:prices"
-"""Stream of upstream prices. Written by upstreams, read by price-ingest."""
+"""Stream of upstream prices, and Pub/Sub channel of them. Written by upstreams, read by price-ingest."""
 
 FEED_TRADES: Final = "feed:trades"
-"""Stream of upstream trades. Written by upstreams, read by price-ingest and trade-notifier."""
+"""Stream of upstream trades, and Pub/Sub channel. Written by upstreams, read by price-ingest and trade-notifier."""
+
+FOREIGN_TRADES: Final = ("trades-*", "stream:data.trades.*", "*:stream:data.trades.*")
+"""Globs of streams with trades: cryptofeed's, NautilusTrader's. Written by those, read as `FEED_TRADES` is."""
+
+FOREIGN_QUOTES: Final = ("ticker-*", "stream:data.quotes.*", "*:stream:data.quotes.*")
+"""The same with quotes. Read by price-ingest."""
+
+_FOREIGN_KIND: Final = re.compile(r"(?:(?:trades|ticker)-|((?:.*:)?stream:data\.)(?:trades|quotes)\.)(?=.)", re.DOTALL)
+_HASH_TAG: Final = re.compile(r"[^{]*\{[^}]+\}", re.DOTALL)
+_OWN: Final = ("log:{", "dead:", "md:", "svc:")
 
 TRADE_GROUP: Final = "trade-notifier"
 """Consumer group of `FEED_TRADES` and its partitions."""
@@ -26,14 +37,23 @@ DEAD_PRICES: Final = "dead:prices"
 DEAD_TRADES: Final = "dead:trades"
 """Stream of refused trade entries with the reason, capped. Written by trade-notifier."""
 
+PRICE_UNITS: Final = 16
+"""Units that source streams are grouped into, each read by one price-ingest at a time. Part of stored state: fixed."""
+
+PRICE_REPLICAS: Final = "md:{prices}:replicas"
+"""Sorted set of the living price-ingest instances, by the server's time in ms until which each counts as alive."""
+
+PRICE_HOMES: Final = "md:{prices}:homes"
+"""Hash symbol -> the unit that alone numbers it, for ever. Claimed by price-ingest; bounded by `PRICE_MAX_SYMBOLS`."""
+
 PRICE_POSITIONS: Final = "md:{prices}:positions"
-"""Hash upstream stream -> last entry id folded into the snapshot. Committed together with the snapshot."""
+"""Hash source stream -> last entry id folded into the price snapshots, committed together with them."""
+
+CHART_POSITIONS: Final = "md:{prices}:chart-positions"
+"""Hash source stream -> last entry id folded into the chart snapshots, committed together with them."""
 
 PRICE_EPOCH: Final = "md:{prices}:epoch"
 """Text that names one unbroken history of `seq`; made anew when price-ingest finds no state."""
-
-PRICE_LEASE: Final = "md:{prices}:lease"
-"""Lease of the one price-ingest that writes; see `shared.lease`."""
 
 CLUSTER_METRICS: Final = "md:metrics"
 """Pub/Sub channel of the cluster's figures. Written by metrics, read by gateways that have an admin connected."""
@@ -48,9 +68,30 @@ def is_partition(stream: str, feed: str) -> bool:
     return base == feed and number.isascii() and number.isdigit()
 
 
+def is_own(key: str) -> bool:
+    """Whether this is one of the keys that the cluster itself writes: never an upstream."""
+    return key.startswith(_OWN)
+
+
+def without_kind(stream: str) -> str:
+    """A foreign stream's name without the word for what it holds; any other name as it is."""
+    kind = _FOREIGN_KIND.match(stream)
+    return stream if kind is None else (kind[1] or "") + stream[kind.end() :]
+
+
 def shard_of(name: str, shards: int) -> int:
     """Shard 0..`shards`-1 of a symbol or a user id, the same in every process (CRC-32 of its UTF-8 bytes)."""
     return crc32(name.encode()) % shards
+
+
+def price_lease(unit: int) -> str:
+    """Lease of the one price-ingest that reads a unit's streams; see `shared.lease`."""
+    return f"md:{{prices}}:lease:{unit}"
+
+
+def price_forward(unit: int) -> str:
+    """Stream of ticks that other units read and whose symbol is at home in this one; trimmed by its reader."""
+    return f"md:{{prices}}:forward:{unit}"
 
 
 def price_channel(shard: int) -> str:
@@ -100,9 +141,19 @@ def log_fences(log: str) -> str:
 
 def feed_lease(stream: str) -> str:
     """Lease of the one trade-notifier that reads an upstream stream; shares the stream's slot."""
-    return f"{{{stream}}}:lease"
+    return f"{_tagged(stream)}:lease"
+
+
+def relay_lease(stream: str) -> str:
+    """Lease of the one price-ingest that appends to an upstream stream what is published on its channel."""
+    return f"{_tagged(stream)}:relay"
 
 
 def feed_position(stream: str) -> str:
     """Text: id up to which the trade-notifiers have done every entry of an upstream stream; shares its slot."""
-    return f"{{{stream}}}:position"
+    return f"{_tagged(stream)}:position"
+
+
+def _tagged(stream: str) -> str:
+    """What a key begins with to share the slot of a stream, whose name may have a hash tag of its own."""
+    return stream if _HASH_TAG.match(stream) else f"{{{stream}}}"

@@ -26,7 +26,7 @@ READS: dict[str, Call] = {
 }
 WRITES: dict[str, Call] = {
     "publish": lambda bus: bus.publish([("channel", b"x")]),
-    "run_script": lambda bus: bus.run_script("acquire_lease", ["{k}", "{k}:t"], ["me", 1000]),
+    "run_script": lambda bus: bus.run_script("acquire_lease", ["{k}", "{k}:t"], ["me", 1000, 0]),
     "set_if_absent": lambda bus: bus.set_if_absent("key", "value"),
     "hash_set": lambda bus: bus.hash_set("hash", {"a": b"1"}),
     "hash_delete": lambda bus: bus.hash_delete("hash", ["a"]),
@@ -64,13 +64,13 @@ class TestKeysAndHashes:
 
 class TestScripts:
     async def test_a_script_runs_and_returns_what_it_returns(self, bus: RedisBus):
-        assert await bus.run_script("acquire_lease", ["k", "k:t"], ["me", 1000]) == 1
-        assert await bus.run_script("acquire_lease", ["k", "k:t"], ["other", 1000]) == 0
+        assert await bus.run_script("acquire_lease", ["k", "k:t"], ["me", 1000, 0]) == 1
+        assert await bus.run_script("acquire_lease", ["k", "k:t"], ["other", 1000, 0]) == 0
 
     async def test_a_script_that_the_server_forgot_is_sent_again(self, bus: RedisBus):
-        await bus.run_script("acquire_lease", ["k", "k:t"], ["me", 1000])
+        await bus.run_script("acquire_lease", ["k", "k:t"], ["me", 1000, 0])
         await bus._client.script_flush()
-        assert await bus.run_script("acquire_lease", ["k", "k:t"], ["me", 1000]) == 1
+        assert await bus.run_script("acquire_lease", ["k", "k:t"], ["me", 1000, 1]) == 1
 
     async def test_a_script_that_finds_a_newer_holder_raises_fenced(self, bus: RedisBus):
         await bus._client.set("lease", "2:other")

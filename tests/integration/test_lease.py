@@ -189,3 +189,27 @@ async def test_without_redis_the_work_ends_and_the_error_passes(
         assert not one.working
         assert not one.lease.held
         await bus.close()
+
+
+async def test_a_lease_that_is_not_free_is_not_waited_for_by_one_who_only_tries(bus: RedisBus):
+    one, two = Worker(bus, "one"), Worker(bus, "two")
+    assert await one.lease.take()
+    assert not await two.lease.take()
+    one.may_return.set()
+    assert await one.lease.use(one.work)
+    assert await held_by(bus) is None
+    assert await two.lease.take()
+    two.error = FencedError("a newer one is there")
+    two.may_return.set()
+    assert not await two.lease.use(two.work)
+    assert await held_by(bus) is None
+
+
+async def test_one_who_begins_anew_before_its_lease_ran_out_fences_what_it_sent_before(bus: RedisBus):
+    lease = Lease(bus, KEY, "one")
+    assert await lease.take()
+    before = lease.stamp
+    again = Lease(bus, KEY, "one")  # the same process, after Redis did not answer its release
+    assert await again.take()
+    assert again.stamp != before
+    assert await held_by(bus) == again.stamp.encode()

@@ -71,13 +71,13 @@ async def test_a_second_one_stands_by_and_takes_over_when_the_first_is_killed(
     active, standby = await pair(cluster)
     await feed(bus, [{"symbol": "X", "price": "1"}])
     await heard(market, "X", "1")
-    assert (await standby.scrape())["tickwire_ingest_active"] == 0
+    assert (await standby.scrape())["tickwire_ingest_units_owned"] == 0
     active.kill()
     killed_at = asyncio.get_running_loop().time()
     await feed(bus, [{"symbol": "X", "price": "2"}])
     assert (await heard(market, "X", "2")).seq == 2
     assert asyncio.get_running_loop().time() - killed_at < TAKEOVER_S
-    assert (await standby.scrape())["tickwire_ingest_active"] == 1
+    assert (await standby.scrape())["tickwire_ingest_units_owned"] == 1
 
 
 async def test_told_to_stop_it_hands_over_at_once(cluster: Cluster, bus: RedisBus, market: Market):
@@ -99,8 +99,8 @@ async def test_one_that_was_frozen_wakes_up_fenced_and_stands_by(cluster: Cluste
     await feed(bus, [{"symbol": "X", "price": "101"}])
     await heard(market, "X", "101")
     assert market.accounted("X") == 101
-    assert (await active.scrape())["tickwire_ingest_active"] == 0
-    assert (await standby.scrape())["tickwire_ingest_active"] == 1
+    assert (await active.scrape())["tickwire_ingest_units_owned"] == 0
+    assert (await standby.scrape())["tickwire_ingest_units_owned"] == 1
 
 
 @pytest.mark.parametrize("durable", [True, False])

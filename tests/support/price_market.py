@@ -5,11 +5,13 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from itertools import islice
-from typing import Final
+from typing import Final, cast
+
+import msgspec
 
 from shared.bus.redis_bus import RedisBus
 from shared.bus.subscription import Subscription
-from shared.messages import Price, decode_price, decode_price_batch
+from shared.messages import Candle, Price, decode_candle, decode_chart, decode_price, decode_price_batch
 from shared.names import redis_keys
 from shared.tasks import TaskGroup
 from tests.support.waiting import eventually
@@ -50,6 +52,12 @@ class Market:
         return seq
 
 
+def timeless(price: Price) -> Price:
+    """Without the time since when its state is what it is, which is the service's clock's."""
+    assert price.since > 0, price
+    return msgspec.structs.replace(price, since=0)
+
+
 @asynccontextmanager
 async def listening(bus: RedisBus) -> AsyncIterator[Market]:
     """A market that hears everything published inside the context."""
@@ -73,6 +81,27 @@ async def snapshot(bus: RedisBus) -> dict[str, Price]:
     return found
 
 
+async def candles(bus: RedisBus) -> dict[tuple[str, str, int], tuple[str, ...]]:
+    """Every candle that stands, closed or not: (symbol, interval, start) -> open, high, low, close, volume, trades."""
+    found: dict[tuple[str, str, int], tuple[str, ...]] = {}
+
+    def keep(symbol: str, interval: str, candle: Candle) -> None:
+        values = (candle.open, candle.high, candle.low, candle.close, candle.volume, str(candle.trades))
+        found[symbol, interval, candle.start] = values
+
+    prefix = redis_keys.candle_history("", "").removesuffix(":")
+    async for key in bus._client.scan_iter(match=f"{prefix}*", count=10_000):
+        interval, _, symbol = key.decode().removeprefix(prefix).partition(":")
+        for raw in await bus._client.zrange(key, 0, -1):
+            keep(symbol, interval, decode_candle(cast("bytes", raw)))
+    for shard in range(SHARDS):
+        for name, raw in (await bus.hash_all(redis_keys.chart_snapshot(shard))).items():
+            for interval, open_ones in decode_chart(raw).candles.items():
+                for candle in open_ones:
+                    keep(name.decode(), interval, candle)
+    return found
+
+
 async def feed(bus: RedisBus, entries: Iterable[Fields], stream: str = FEED) -> None:
     """Append entries, some thousands a round trip."""
     left = iter(entries)
@@ -86,15 +115,20 @@ async def position(bus: RedisBus, stream: str = FEED) -> str:
 
 
 async def read_up(bus: RedisBus, stream: str = FEED) -> None:
-    """Wait until a stream is folded to its end."""
-    last = (await bus.last_ids([stream]))[stream]
-    await eventually(lambda: position(bus, stream), f"{stream} read up to {last}", lambda at: at == last)
+    """Wait until a stream is folded to its end, into prices and candles."""
+    last = (await bus.last_ids([stream]))[stream].encode()
+
+    async def positions() -> set[bytes | None]:
+        keys = (redis_keys.PRICE_POSITIONS, redis_keys.CHART_POSITIONS)
+        return {(await bus.hash_all(key)).get(stream.encode()) for key in keys}
+
+    await eventually(positions, f"{stream} read up to {last!r}", lambda found: found == {last})
 
 
 async def forget_prices(bus: RedisBus) -> None:
     """Take away all that price-ingest wrote, and leave the upstream streams."""
-    hashes = (redis_keys.price_snapshot(shard) for shard in range(SHARDS))
-    await bus._client.delete(redis_keys.PRICE_EPOCH, redis_keys.PRICE_POSITIONS, *hashes)
+    written = [key async for key in bus._client.scan_iter(match="md:{prices}*")]
+    await bus._client.delete(*written)
 
 
 async def heard(market: Market, symbol: str, price: str) -> Price:
@@ -106,7 +140,7 @@ async def heard(market: Market, symbol: str, price: str) -> Price:
     return found
 
 
-def walk(ticks: int, symbols: int = 40, seed: int = 1) -> list[Fields]:
+def walk(ticks: int, symbols: int = 40, seed: int = 1, *, trades: bool = False) -> list[Fields]:
     """A market's worth of ticks, with repetitions and late ones among them."""
     chance = random.Random(seed)
     cents = [chance.randrange(1_000, 9_000_000) for _ in range(symbols)]
@@ -114,7 +148,10 @@ def walk(ticks: int, symbols: int = 40, seed: int = 1) -> list[Fields]:
     for number in range(ticks):
         symbol = chance.randrange(symbols)
         cents[symbol] += chance.choice((-3, -1, 0, 0, 1, 4))
-        late = chance.choice((0, 0, 0, 0, 50))
+        late = chance.choice((0, 0, 0, 0, 1000))
         price = f"{cents[symbol] // 100}.{cents[symbol] % 100:02d}"
-        entries.append({"symbol": f"S{symbol}-USD", "price": price, "ts": str(1_763_800_000_000 + number - late)})
+        entry: Fields = {"symbol": f"S{symbol}-USD", "price": price, "ts": str(1_763_800_000_000 + 20 * number - late)}
+        if trades:
+            entry |= {"id": str(number), "amount": f"0.{chance.randrange(1, 1000):03d}"}
+        entries.append(entry)
     return entries

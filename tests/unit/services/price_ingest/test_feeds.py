@@ -1,77 +1,91 @@
-"""Which streams are read, and how far."""
+"""How far streams are read, for prices and for candles."""
 
 import pytest
 
-from services.price_ingest.feeds import BEGINNING, MAX_STREAMS, Feed, Gap, GapReason, Positions, feed_of, find_feeds
-from shared.bus.entries import StreamEnds
-from shared.bus.redis_bus import RedisBus
+from services.price_ingest.feeds import BEGINNING, BOTH, MAX_STREAMS, Gap, GapReason, Lane, Part, Positions
+from shared.bus.entries import StreamEnds, StreamEntry
+
+S = "feed:prices"
 
 
-@pytest.mark.parametrize(
-    ("key", "feed"),
-    [
-        ("feed:prices", Feed.PRICES),
-        ("feed:prices:0", Feed.PRICES),
-        ("feed:trades:17", Feed.TRADES),
-        ("feed:trades", Feed.TRADES),
-        ("feed:trades:", None),
-        ("feed:prices:old", None),
-        ("feed:prices:1:2", None),
-        ("feed:pricesX", None),
-        ("{feed:trades}:lease", None),
-    ],
-)
-def test_only_the_two_feeds_and_their_numbered_partitions_are_read(key: str, feed: Feed | None):
-    assert feed_of(key) is feed
+def at(prices: str = BEGINNING, charts: str | None = None) -> Positions:
+    """Committed at these two, the same where one is given."""
+    positions = Positions({Lane.PRICES: {S: prices}, Lane.CHARTS: {S: prices if charts is None else charts}})
+    assert positions.add([S]) == []
+    return positions
 
 
-async def test_partitions_are_found_and_what_only_looks_like_one_is_not(bus: RedisBus):
-    for stream in ("feed:prices:1", "feed:trades:2", "feed:prices:backup"):
-        await bus.append(stream, [{"a": "b"}], 10)
-    await bus.hash_set("feed:prices:3", {"a": b"b"})
-    assert await find_feeds(bus) == ["feed:prices", "feed:trades", "feed:prices:1", "feed:trades:2"]
+def entries(*ids: str) -> list[StreamEntry]:
+    return [StreamEntry(entry_id, {}) for entry_id in ids]
 
 
 def test_a_new_stream_is_read_from_its_beginning_and_a_known_one_from_its_position():
-    positions = Positions({"feed:prices": "5-0"})
-    assert positions.add(["feed:prices", "feed:prices:1"]) == []
-    assert positions.now == {"feed:prices": "5-0", "feed:prices:1": BEGINNING}
+    positions = at("5-0")
+    assert positions.add([S, "feed:prices:1"]) == []
+    assert positions.now == {S: "5-0", "feed:prices:1": BEGINNING}
 
 
-def test_partitions_without_number_of_end_are_left_out():
+def test_streams_without_number_of_end_are_left_out():
     positions = Positions({})
     left_out = positions.add([f"feed:prices:{number}" for number in range(MAX_STREAMS + 2)])
     assert left_out == [f"feed:prices:{MAX_STREAMS}", f"feed:prices:{MAX_STREAMS + 1}"]
     assert len(positions.now) == MAX_STREAMS
 
 
-def test_each_move_is_taken_once():
-    positions = Positions({"feed:prices": "5-0", "feed:trades": "6-0"})
-    positions.move("feed:prices", "7-0")
-    positions.move("feed:prices", "8-0")
-    assert positions.take_moved() == {"feed:prices": "8-0"}
-    assert positions.take_moved() == {}
+def test_each_move_is_taken_once_by_each_lane():
+    positions = at("5-0")
+    positions.move(S, "7-0")
+    positions.move(S, "8-0")
+    assert positions.take_moved(Lane.PRICES) == {S: "8-0"}
+    assert positions.take_moved(Lane.PRICES) == {}
+    assert positions.take_moved(Lane.CHARTS) == {S: "8-0"}
 
 
-def test_a_position_ahead_of_its_stream_goes_back_to_the_beginning():
-    positions = Positions({"feed:prices": "10-2"})
-    gaps = positions.reconcile({"feed:prices": StreamEnds("4-0", "10-1")})
-    assert gaps == [Gap("feed:prices", GapReason.POSITION_AHEAD, "10-2", "4-0", "10-1")]
-    assert positions.now["feed:prices"] == BEGINNING
-    assert positions.take_moved() == {"feed:prices": BEGINNING}
+@pytest.mark.parametrize(
+    ("positions", "behind"),
+    [(at("9-2", "5-0"), Lane.CHARTS), (at("5-0", "9-2"), Lane.PRICES), (at("9-2", BEGINNING), Lane.CHARTS)],
+)
+def test_what_one_lane_had_goes_to_the_other_alone(positions: Positions, behind: Lane):
+    (ahead,) = BOTH - {behind}
+    first, rest = entries("6-0", "9-1"), entries("9-2", "9-10", "10-0")
+    assert positions.split(S, first) == [Part(first, frozenset({behind}))]
+    positions.move(S, "9-1")
+    assert positions.take_moved(ahead) == {}
+    assert positions.take_moved(behind) == {S: "9-1"}
+    assert positions.split(S, rest) == [Part(rest[:1], frozenset({behind})), Part(rest[1:], BOTH)]
+    positions.move(S, "10-0")
+    assert positions.take_moved(ahead) == positions.take_moved(behind) == {S: "10-0"}
+    assert positions.split(S, rest) == [Part(rest, BOTH)]
+
+
+def test_done_is_what_both_lanes_have_committed():
+    positions = at("5-0")
+    positions.move(S, "10-0")
+    assert positions.done(S) == "5-0"
+    positions.commit(Lane.PRICES, positions.take_moved(Lane.PRICES))
+    assert positions.done(S) == "5-0"
+    positions.commit(Lane.CHARTS, positions.take_moved(Lane.CHARTS))
+    assert positions.done(S) == "10-0"
+
+
+@pytest.mark.parametrize("positions", [at("10-2"), at("10-2", "3-0"), at("3-0", "10-2")])
+def test_a_position_ahead_of_its_stream_goes_back_to_the_beginning(positions: Positions):
+    gaps = positions.reconcile({S: StreamEnds("4-0", "10-1")})
+    assert gaps == [Gap(S, GapReason.POSITION_AHEAD, "10-2", "4-0", "10-1")]
+    assert positions.now[S] == BEGINNING
+    assert positions.take_moved(Lane.PRICES) == positions.take_moved(Lane.CHARTS) == {S: BEGINNING}
+    assert positions.split(S, entries("4-0")) == [Part(entries("4-0"), BOTH)]
 
 
 def test_a_stream_that_was_deleted_is_read_anew():
-    positions = Positions({"feed:prices": "10-2"})
-    assert len(positions.reconcile({"feed:prices": StreamEnds(None, "0-0")})) == 1
-    assert positions.now["feed:prices"] == BEGINNING
+    assert len(at("10-2").reconcile({S: StreamEnds(None, "0-0")})) == 1
 
 
 def test_entries_trimmed_before_they_were_read_are_a_gap_that_moves_nothing():
-    positions = Positions({"feed:prices": "9-0"})
-    gaps = positions.reconcile({"feed:prices": StreamEnds("10-0", "20-0")})
-    assert gaps == [Gap("feed:prices", GapReason.TRIMMED, "9-0", "10-0", "20-0")]
-    assert positions.now["feed:prices"] == "9-0"
+    positions = at("9-0")
+    gaps = positions.reconcile({S: StreamEnds("10-0", "20-0")})
+    assert gaps == [Gap(S, GapReason.TRIMMED, "9-0", "10-0", "20-0")]
+    assert positions.now[S] == "9-0"
 
 
 @pytest.mark.parametrize(
@@ -85,4 +99,4 @@ def test_entries_trimmed_before_they_were_read_are_a_gap_that_moves_nothing():
     ],
 )
 def test_a_position_inside_its_stream_is_no_gap(position: str, ends: StreamEnds):
-    assert Positions({"feed:prices": position}).reconcile({"feed:prices": ends}) == []
+    assert at(position).reconcile({S: ends}) == []

@@ -1,22 +1,33 @@
 """What price-ingest counts."""
 
-from services.price_ingest.feeds import Feed, GapReason
+from services.price_ingest.feeds import GapReason, Lane
 from services.price_ingest.figures import Figures
 from shared.names import metrics
 from shared.telemetry import Telemetry
+from shared.upstream.sources import Holds
 from tests.support.manual_clock import ManualClock
 
 
 def test_prometheus_and_the_report_tell_the_same():
     telemetry = Telemetry()
     figures = Figures(telemetry, ManualClock(1_763_800_000.5))
-    figures.set_active(active=True)
-    figures.count_read(Feed.TRADES, 7)
-    figures.count_outcomes(3, {"unchanged": 2, "out_of_date": 1, "bad_decimal": 1}, 5)
+    figures.count_read(Holds.TRADES, 7)
+    figures.count_outcomes(3, {"unchanged": 2, "out_of_date": 1, "bad_decimal": 1})
+    figures.count_forwarded(6)
+    figures.count_closed(8)
+    figures.show_unit(3, 4, 1)
+    figures.show_unit(4, 1, 0)
+    figures.show_unit(5, 99, 99)
+    figures.hide_unit(5)
+    with figures.timed_commit(Lane.CHARTS):
+        pass
     figures.count_published(2)
     figures.count_gap(GapReason.TRIMMED)
     assert figures.report() == {
-        metrics.INGEST_ACTIVE.name: 1,
+        metrics.OWNED_UNITS.name: 2,
+        metrics.FORWARDED.name: 6,
+        metrics.CANDLES_CLOSED.name: 8,
+        metrics.STALE_SYMBOLS.name: 1,
         metrics.TICKS.name: 7,
         metrics.TICKS_ACCEPTED.name: 3,
         metrics.TICKS_DROPPED.name: 4,
@@ -33,7 +44,8 @@ def test_prometheus_and_the_report_tell_the_same():
         'tickwire_ingest_dropped_total{reason="bad_decimal"} 1.0',
         'tickwire_ingest_gaps_total{reason="trimmed"} 1.0',
         "tickwire_ingest_symbols 5.0",
-        "tickwire_ingest_active 1.0",
+        "tickwire_ingest_units_owned 2.0",
+        'tickwire_ingest_commit_seconds_count{what="charts"} 1.0',
     ):
         assert line in text
 

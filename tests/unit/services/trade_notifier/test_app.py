@@ -17,6 +17,7 @@ from shared.names import metrics, redis_keys
 from shared.settings import CommonSettings
 from shared.tasks import TaskGroup
 from shared.telemetry import Telemetry
+from shared.upstream import UpstreamSettings
 from tests.support.waiting import eventually
 
 
@@ -43,7 +44,7 @@ async def test_streams_without_number_are_left_out_and_too_many_are_named(
     monkeypatch.setattr(app, "MAX_STREAMS", 3)
     for suffix in ("x", "1:2", "", "0", "1", "2", "3"):
         await bus.append(f"{redis_keys.FEED_TRADES}:{suffix}", [{"a": "b"}], 10)
-    notifier = NotifierApp(runtime, NotifierSettings())
+    notifier = NotifierApp(runtime, NotifierSettings(), UpstreamSettings())
     with capture_logs() as lines:
         await notifier.start()
         await eventually(lambda: ignored(lines), "the streams are looked for")

@@ -16,6 +16,7 @@ from shared.messages import decode_trade
 from shared.names import redis_keys
 from shared.tasks import TaskGroup
 from shared.telemetry import Telemetry
+from shared.upstream import Holds, Source
 
 FEED = redis_keys.FEED_TRADES
 GROUP = redis_keys.TRADE_GROUP
@@ -139,7 +140,9 @@ class TestConsumer:
 
     def consumer(self, bus: RedisBus, telemetry: Telemetry, owner: str = "me") -> Consumer:
         letters = DeadLetters(bus, redis_keys.DEAD_TRADES, telemetry, SystemClock())
-        return Consumer(FEED, bus, owner, Delivery(bus, 1, NotifierSettings()), letters, Tally(telemetry))
+        return Consumer(
+            Source(FEED, Holds.TRADES), bus, owner, Delivery(bus, 1, NotifierSettings()), letters, Tally(telemetry)
+        )
 
     async def logged(self, bus: RedisBus, wanted: int) -> list[str]:
         """Ids in the log, waiting until there are `wanted`."""

@@ -37,8 +37,12 @@ def test_symbols_spread_evenly():
 
 
 def test_keys_that_one_atomic_step_touches_share_a_slot():
-    prices = {redis_keys.PRICE_POSITIONS, redis_keys.PRICE_EPOCH, redis_keys.PRICE_LEASE}
-    prices |= {f"{redis_keys.PRICE_LEASE}:token"} | {redis_keys.price_snapshot(shard) for shard in range(16)}
+    prices = {redis_keys.PRICE_POSITIONS, redis_keys.CHART_POSITIONS, redis_keys.PRICE_EPOCH, redis_keys.PRICE_HOMES}
+    prices |= {redis_keys.price_snapshot(shard) for shard in range(16)}
+    prices |= {redis_keys.chart_snapshot(shard) for shard in range(16)} | {redis_keys.candle_history("X", "1m")}
+    for unit in range(redis_keys.PRICE_UNITS):
+        lease = redis_keys.price_lease(unit)
+        prices |= {lease, f"{lease}:token", redis_keys.price_forward(unit)}
     assert len({hash_tag(key) for key in prices}) == 1
     log = redis_keys.trade_log(3)
     assert hash_tag(log) == hash_tag(redis_keys.log_seen(log)) == hash_tag(redis_keys.log_fences(log))
@@ -47,7 +51,16 @@ def test_keys_that_one_atomic_step_touches_share_a_slot():
 
 
 def test_different_shards_have_different_keys():
-    for make in (redis_keys.price_channel, redis_keys.price_snapshot, redis_keys.trade_log, redis_keys.user_log):
+    for make in (
+        redis_keys.price_channel,
+        redis_keys.price_snapshot,
+        redis_keys.price_lease,
+        redis_keys.price_forward,
+        redis_keys.chart_channel,
+        redis_keys.chart_snapshot,
+        redis_keys.trade_log,
+        redis_keys.user_log,
+    ):
         assert len({make(shard) for shard in range(64)}) == 64
 
 
@@ -66,3 +79,33 @@ def test_different_shards_have_different_keys():
 )
 def test_a_partition_is_the_feeds_name_and_a_number(stream: str, answer: bool):  # noqa: FBT001 - a parameter
     assert is_partition(stream, redis_keys.FEED_TRADES) is answer
+
+
+@pytest.mark.parametrize(
+    "stream", ["feed:trades", "feed:trades:3", "{real-time}-trades-BINANCE-BTC-USDT", "a{b", "trades-X{Y}Z{W}"]
+)
+def test_what_belongs_to_a_stream_shares_its_slot_whatever_its_name(stream: str):
+    keys = {redis_keys.feed_lease(stream), redis_keys.feed_position(stream), redis_keys.relay_lease(stream)}
+    assert len(keys) == 3
+    assert {hash_tag(key) for key in keys} == {hash_tag(stream)}
+
+
+@pytest.mark.parametrize(
+    ("stream", "rest"),
+    [
+        ("trades-BINANCE-BTC-USDT", "BINANCE-BTC-USDT"),
+        ("ticker-BINANCE-BTC-USDT", "BINANCE-BTC-USDT"),
+        ("me:stream:data.trades.B.X", "me:stream:data.B.X"),
+        ("stream:data.quotes.B.X", "stream:data.B.X"),
+        ("candles-BINANCE-BTC-USDT", "candles-BINANCE-BTC-USDT"),
+        ("ticker-", "ticker-"),
+    ],
+)
+def test_a_foreign_stream_s_name_can_be_had_without_its_kind(stream: str, rest: str):
+    assert redis_keys.without_kind(stream) == rest
+
+
+def test_the_cluster_knows_its_own_keys():
+    own = [redis_keys.trade_log(0), redis_keys.DEAD_TRADES, redis_keys.PRICE_EPOCH, redis_keys.SERVICE_REPORTS]
+    assert all(redis_keys.is_own(key) for key in own)
+    assert not any(redis_keys.is_own(key) for key in (redis_keys.FEED_TRADES, "trades-B-X", "log"))
