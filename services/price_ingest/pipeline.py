@@ -1,8 +1,9 @@
 """One unit's source streams in, prices and candles out: what its owner does while it holds the lease.
 
 Three loops share one state. Reading folds entries into it as fast as they come; publishing commits the prices that
-changed, at most every `PRICE_PUBLISH_MS`; drawing commits the candles that changed, every `CHART_PUBLISH_MS`. Each
-commit holds the positions that led to it, so whatever fails is done again from the commits before.
+changed, at once while they are few and every `PRICE_PUBLISH_MS` when they are many; drawing commits the candles that
+changed, every `CHART_PUBLISH_MS`. Each commit holds the positions that led to it, so whatever fails is done again from
+the commits before.
 """
 
 import asyncio
@@ -34,6 +35,9 @@ READ_ENTRIES: Final = 1000
 
 LEAST_ENTRIES: Final = 20
 """Of one stream in one read, however many streams there are."""
+
+CROWD: Final = 5
+"""Ticks in one commit that make the next one wait the whole interval; fewer wait a part of it, a single one none."""
 
 MOST_REMEMBERED: Final = 10_000
 """Entries of one stream that are read back for the memory of trade ids."""
@@ -118,14 +122,17 @@ class Pipeline:
         while True:
             await self._changed.wait()
             self._changed.clear()
-            due = self._gear.clock.monotonic() + self._publish_s
+            began = self._gear.clock.monotonic()
             changes, moved = self._book.take(), self._positions.take_moved(Lane.PRICES)
             with self._gear.figures.timed_commit(Lane.PRICES):
                 await self._store.save(changes, moved, intake.take_forwards())
             self._positions.commit(Lane.PRICES, moved)
             self._gear.figures.count_published(sum(change.fresh for change in changes))
             self._show()
-            await asyncio.sleep(max(0.0, due - self._gear.clock.monotonic()))
+            # A single tick goes at once; many share commits and publications, which cost more than the prices in them.
+            ticks = sum(change.price.n for change in changes if change.fresh)
+            pause = self._publish_s * min(1.0, max(0, ticks - 1) / (CROWD - 1))
+            await asyncio.sleep(max(0.0, began + pause - self._gear.clock.monotonic()))
 
     async def _draw(self) -> None:
         while True:

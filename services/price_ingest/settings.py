@@ -15,7 +15,9 @@ class IngestSettings:
     """How prices are read and published, and how candles are kept."""
 
     price_publish_ms: Interval = setting(
-        10, "a symbol's price is published at most so often; the first change after quiet goes at once", "ms"
+        10,
+        "how long prices that come in numbers wait for each other, to be published together; single ones go at once",
+        "ms",
     )
     price_max_symbols: Positive = setting(20_000, "symbols with a price; ticks of any further one are dropped")
     price_stale_ms: NotNegative = setting(
