@@ -15,6 +15,7 @@ from protocol.socketio.json_parser import JsonParser
 from protocol.socketio.msgpack_parser import MsgpackParser
 from protocol.socketio.packets import Ack, Connect, Event, Packet, Value
 from protocol.socketio.parser import Limits, MessageData, Parsers, Pending
+from services.gateway.batches import batch_writers
 from services.gateway.catch_up import CatchUp
 from services.gateway.client import Client
 from services.gateway.connection import EngineConnection, Host
@@ -212,6 +213,7 @@ class GatewayParts:
         rates: Mapping[str, float] | None = None,
         rate: float = 1_000,
         max_subscriptions: int = 200,
+        phases: int = 1,
     ) -> None:
         self.loop = ManualLoop()
         self.clock = ManualClock(NOW_MS / 1000)
@@ -223,7 +225,8 @@ class GatewayParts:
         self.window = TradeWindow(trade_window)
         self.flusher = Flusher(self.loop.as_loop, max_queued_bytes)
         self.fanout = Fanout(self.hub, self.encoder, self.payloads, self.flusher, self.window)
-        self.windows = Windows(100, self.market, self.fanout, self.encoder, self.payloads, self.flusher, self.clock)
+        writers = batch_writers(self.encoder, self.payloads)
+        self.windows = Windows(100, self.market, self.fanout, writers, self.flusher, self.clock, phases=phases)
         self.catch_up = CatchUp(self.market, self.fanout, self.flusher, self.window, self.clock)
         self.feed = MarketFeed(self.market)
         self.subscriber = Subscriber(
