@@ -27,7 +27,7 @@ from protocol.socketio.outgoing import check_ack_id, check_no_binary, count_bina
 from protocol.socketio.outgoing import check_event_name as check_sent_name
 from protocol.socketio.outgoing import check_namespace as check_sent_namespace
 from protocol.socketio.packets import ROOT, Ack, Connect, ConnectError, Disconnect, Event, EventName, Packet, Value
-from protocol.socketio.parser import Limits, MessageData, PacketType, Pending
+from protocol.socketio.parser import Hole, Limits, MessageData, PacketType, Pending, Surrounding
 
 _PLAIN_TYPES: Final = {str(kind.value): kind for kind in PacketType}
 _BINARY_TYPES: Final = {"5": PacketType.EVENT, "6": PacketType.ACK}
@@ -39,6 +39,9 @@ _ADDRESS: Final = re.compile(r"(?:(/[^,]*)(?:,|\Z))?([0-9]{0,16})")
 _encoder: Final = msgspec.json.Encoder(enc_hook=to_plain, decimal_format="number")
 _decoder: Final = msgspec.json.Decoder()
 
+_CUT: Final = b"\0"
+"""Stands for a hole until the text is cut there: JSON escapes it everywhere else."""
+
 
 class JsonParser:
     """The default parser, with the limits of a process. Stateless: see `parser.Parser`, whose contract this is."""
@@ -46,6 +49,8 @@ class JsonParser:
     __slots__ = ("_limits",)
 
     name: Final = "json"
+    is_text: Final = True
+    separator: Final = b","
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -93,6 +98,10 @@ class JsonParser:
         check_no_binary(value)
         return _to_json(value)
 
+    def encode_unchecked(self, value: Value) -> bytes:
+        """Write one argument as a fragment; see `Parser.encode_unchecked`."""
+        return _encoder.encode(value)
+
     def encode_array(self, fragments: Sequence[bytes]) -> bytes:
         """Join fragments into an array; see `Parser.encode_array`."""
         return b"[" + b",".join(fragments) + b"]"
@@ -110,6 +119,11 @@ class JsonParser:
     def encode_spliced_ack(self, ack_id: int, args: Sequence[bytes], namespace: str = ROOT) -> MessageData:
         """Write an ack out of fragments; see `Parser.encode_spliced_ack`."""
         return "3" + _address(namespace, ack_id) + self.encode_array(args).decode()
+
+    def encode_around(self, name: EventName, args: Sequence[Surrounding]) -> tuple[bytes, ...]:
+        """Write an event with holes; see `Parser.encode_around`."""
+        check_sent_name(name)
+        return tuple((b"2" + _around_encoder.encode((name, *args))).split(_CUT))
 
     def _read(self, text: str, start: int) -> tuple[str, int | None, object]:
         """Read what stands behind the type and the attachment count: namespace, ack id, decoded data."""
@@ -152,6 +166,15 @@ class JsonParser:
         for (container, key), attachment in zip(pending.slots, pending.received, strict=True):
             container[key] = attachment  # type: ignore[index]  # a slot pairs a list with an int, a dict with a str
         return build_message(pending.kind, pending.namespace, pending.ack_id, pending.data)
+
+
+def _cut_or_plain(value: object) -> object:
+    if isinstance(value, Hole):
+        return msgspec.Raw(_CUT if value.length is None else b"[" + _CUT + b"]")
+    return to_plain(value)
+
+
+_around_encoder: Final = msgspec.json.Encoder(enc_hook=_cut_or_plain, decimal_format="number")
 
 
 def _from_json(text: str) -> object:

@@ -7,7 +7,7 @@ as an extension. What peers send is read by `msgpack_reader.py`.
 msgpack publishes no types: this is the only file that touches it, and only to write.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, assert_never, cast
 
 import msgpack
@@ -18,7 +18,7 @@ from protocol.socketio.msgpack_reader import unpack
 from protocol.socketio.outgoing import check_ack_id, check_event_name, check_no_binary, count_binary, to_plain
 from protocol.socketio.outgoing import check_namespace as check_sent_namespace
 from protocol.socketio.packets import ROOT, Ack, Connect, ConnectError, Disconnect, Event, EventName, Packet, Value
-from protocol.socketio.parser import Limits, MessageData, PacketType, Pending
+from protocol.socketio.parser import Field, Hole, Limits, MessageData, PacketType, Pending, Surrounding
 
 _EVENT_HEAD: Final = b"\x83\xa4type\x02\xa4data"
 _ACK_HEAD: Final = b"\x84\xa2id"
@@ -27,6 +27,9 @@ _NSP_KEY: Final = b"\xa3nsp"
 _FIXARRAY_MAX: Final = 0x0F
 _UINT16_MAX: Final = 0xFFFF
 
+_packer: Final = msgpack.Packer(default=to_plain)
+"""Kept for what is written often: making one costs more than a small value does."""
+
 
 class MsgpackParser:
     """The msgpack parser, with the limits of a process. Stateless: see `parser.Parser`, whose contract this is."""
@@ -34,6 +37,8 @@ class MsgpackParser:
     __slots__ = ("_limits",)
 
     name: Final = "msgpack"
+    is_text: Final = False
+    separator: Final = b""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -95,6 +100,10 @@ class MsgpackParser:
         check_no_binary(value)
         return _pack(value)
 
+    def encode_unchecked(self, value: Value) -> bytes:
+        """Write one argument as a fragment; see `Parser.encode_unchecked`."""
+        return cast("bytes", _packer.pack(value))
+
     def encode_array(self, fragments: Sequence[bytes]) -> bytes:
         """Join fragments into an array; see `Parser.encode_array`."""
         return _array_head(len(fragments)) + b"".join(fragments)
@@ -118,6 +127,31 @@ class MsgpackParser:
             check_sent_namespace(namespace)
         head = _ACK_HEAD + _pack(ack_id) + _ACK_BODY + _array_head(len(args))
         return b"".join((head, *args, _NSP_KEY, _pack(namespace)))
+
+    def encode_around(self, name: EventName, args: Sequence[Surrounding]) -> tuple[bytes, ...]:
+        """Write an event with holes; see `Parser.encode_around`."""
+        check_event_name(name)
+        pieces = [bytearray(_EVENT_HEAD + _array_head(len(args) + 1) + _pack(name))]
+        for arg in args:
+            if isinstance(arg, Mapping):
+                pieces[-1] += _packer.pack_map_header(len(arg))
+                for key, value in arg.items():
+                    pieces[-1] += _pack(key)
+                    _put(pieces, value)
+            else:
+                _put(pieces, arg)
+        pieces[-1] += _NSP_KEY + _pack(ROOT)
+        return tuple(map(bytes, pieces))
+
+
+def _put(pieces: list[bytearray], value: Field) -> None:
+    """Write a value into the last piece, or begin the next one where a hole is."""
+    if not isinstance(value, Hole):
+        pieces[-1] += _pack(value)
+        return
+    if value.length is not None:
+        pieces[-1] += _array_head(value.length)
+    pieces.append(bytearray())
 
 
 def _read_kind(value: object) -> PacketType:

@@ -10,6 +10,7 @@ from protocol.socketio.connection import ConnectionSettings
 from protocol.socketio.json_parser import JsonParser
 from protocol.socketio.msgpack_parser import MsgpackParser
 from protocol.socketio.parser import Limits, Parsers
+from services.gateway.batches import batch_writers
 from services.gateway.catch_up import CatchUp
 from services.gateway.chart_answers import ChartAnswers
 from services.gateway.chart_fanout import ChartFanout
@@ -26,6 +27,7 @@ from services.gateway.market import Change, Market
 from services.gateway.metrics_feed import MetricsFeed
 from services.gateway.outbox import Flusher
 from services.gateway.payloads import Payloads
+from services.gateway.phases import phases_of
 from services.gateway.price_feed import PriceFeed
 from services.gateway.server import Mount, Server, ServerSettings
 from services.gateway.settings import GatewaySettings
@@ -59,9 +61,10 @@ class GatewayApp:
         window = TradeWindow(settings.trade_window)
         flusher = Flusher(asyncio.get_running_loop(), settings.max_buffered_bytes)
         self._fanout = Fanout(hub, encoder, payloads, flusher, window)
-        self._windows = Windows(
-            settings.price_batch_ms, market, self._fanout, encoder, payloads, flusher, runtime.clock
-        )
+        writers = batch_writers(encoder, payloads)
+        batch_ms = settings.price_batch_ms
+        phases = phases_of(batch_ms)
+        self._windows = Windows(batch_ms, market, self._fanout, writers, flusher, runtime.clock, phases=phases)
         self._vitals = Vitals(runtime.telemetry)
         self._prices = self._make_price_feed(market, everything=everything)
         self._trades = TradeFeed(runtime.bus, self._fanout, shards=runtime.common.trade_shards)

@@ -4,7 +4,7 @@ Fed by the price, trade and metrics feeds; feeds outboxes, and the window for th
 loops over members are the gateway's hot path.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from services.gateway.encoding import Encoded, Encoder
 from services.gateway.hub import Hub, Room
@@ -63,7 +63,7 @@ class Fanout:
         """`price:update`; a base that is unknown, or of an epoch gone by, makes it a snapshot."""
         known = UNKNOWN < base < price.seq
         payload = self._payloads.price_update(symbol, price, price.seq - base if known else 0, snapshot=not known)
-        return self._encoder.event(ServerEvent.PRICE_UPDATE, payload)
+        return self._encoder.price_update(payload)
 
     def batch_frame(self, parser: int, changes: Sequence[Change], ts: int) -> bytes:
         """A `price:batch` for one client: those that build on `UNKNOWN` restate, and are a snapshot when all do."""
@@ -73,6 +73,14 @@ class Fanout:
         states = [item.price.state for item in changes]
         extras = batch_extras(ts, [item.price.seq for item in changes], ns, states, snapshot=not any(known))
         return self._encoder.batch(parser, pairs, extras)
+
+    def market_event(self, prices: Iterable[tuple[str, Price]], ts: int) -> Encoded:
+        """A `price:batch` that restates every price, for clients that build on none."""
+        items = list(prices)
+        pairs = [self._payloads.price_pair(symbol, price) for symbol, price in items]
+        seqs, states = [price.seq for _, price in items], [price.state for _, price in items]
+        extras = batch_extras(ts, seqs, [0] * len(items), states, snapshot=True)
+        return self._encoder.event(ServerEvent.PRICE_BATCH, pairs, extras)
 
     def owe_price(self, member: Outbox, symbol: str, base: int) -> None:
         """Remember that a client which is behind did not get a price that builds on `base`."""

@@ -12,6 +12,9 @@ from protocol.engineio import codec
 from protocol.engineio.packets import Packet
 from protocol.socketio.parser import MessageData
 
+MESSAGE_PREFIX: Final = b"4"
+"""In front of each Engine.IO message that is text."""
+
 _FIN_TEXT: Final = 0x81
 _FIN_BINARY: Final = 0x82
 _SHORT: Final = 126
@@ -25,8 +28,13 @@ _header_64: Final = Struct("!BBQ").pack
 def frame_message(data: MessageData) -> bytes:
     """One Engine.IO message, text or binary, as one frame."""
     if isinstance(data, str):
-        return _frame(_FIN_TEXT, b"4" + data.encode())
+        return _frame(_FIN_TEXT, MESSAGE_PREFIX + data.encode())
     return _frame(_FIN_BINARY, data)
+
+
+def frame_written(payload: bytes, *, is_text: bool) -> bytes:
+    """One Engine.IO packet that is written already: `MESSAGE_PREFIX` is in it, if it is text."""
+    return _frame(_FIN_TEXT if is_text else _FIN_BINARY, payload)
 
 
 def frame_messages(messages: Iterable[MessageData]) -> bytes:

@@ -79,11 +79,13 @@ class Market:
     def apply(self, prices: Mapping[str, msgspec.Raw]) -> list[Change]:
         """Take published prices; returns those that are watched and new."""
         changes: list[Change] = []
-        for symbol, raw in prices.items():
-            if self._everything or symbol in self._watchers:
-                self._take(symbol, self._read(symbol, raw), changes)
-            else:
-                self._unread[symbol] = raw
+        watched = prices if self._everything else list(filter(self._watchers.__contains__, prices))
+        for symbol in watched:
+            self._take(symbol, self._read(symbol, prices[symbol]), changes)
+        if len(watched) < len(prices):
+            self._unread.update(prices)  # all, since that is one step in C: most of a large market is watched by nobody
+            for symbol in watched:
+                del self._unread[symbol]
         return changes
 
     def apply_snapshot(self, prices: Mapping[str, bytes]) -> list[Change]:

@@ -9,8 +9,9 @@ from services.gateway.fanout import Fanout
 from services.gateway.hub import Hub
 from services.gateway.market import UNKNOWN, Change, Market
 from services.gateway.outbox import Outbox
+from services.gateway.phases import Window
 from services.gateway.price_feed import PriceFeed
-from services.gateway.windows import Window, Windows
+from services.gateway.windows import Windows
 from shared.clock import Clock
 from shared.names import events
 
@@ -96,7 +97,7 @@ class Subscriber:
     def arrive(self, outbox: Outbox) -> None:
         """A client has connected: it gets the whole market, if everybody does."""
         if self._audience == "everyone":
-            self._windows.everyone.members[outbox.parser].add(outbox)
+            self._windows.everyone.add(outbox)
 
     def join_price(self, subscriptions: Subscriptions, symbol: str, delivery: Delivery) -> None:
         """Subscribe a price, or change how it is delivered."""
@@ -147,7 +148,7 @@ class Subscriber:
             self.leave_price(subscriptions, symbol)
         for room in list(outbox.rooms):
             self._hub.leave(room, outbox)
-        self._windows.everyone.members[outbox.parser].discard(outbox)
+        self._windows.everyone.discard(outbox)
         outbox.owes_market = False
 
     def is_live(self, symbol: str) -> bool:
@@ -182,13 +183,13 @@ class Subscriber:
     def _settle_audience(self, subscriptions: Subscriptions) -> None:
         """The whole market is for clients without batches of their own; who comes back to it gets all of it once."""
         outbox = subscriptions.outbox
-        everyone = self._windows.everyone.members[outbox.parser]
+        everyone = self._windows.everyone
         if any(delivery.as_batch for delivery in subscriptions.prices().values()):
             everyone.discard(outbox)
             outbox.owes_market = False
         elif self._audience == "everyone" and outbox not in everyone:
             everyone.add(outbox)
-            self._windows.owe_market(outbox)
+            everyone.owe(outbox)
 
     def _leave_delivery(self, subscriptions: Subscriptions, symbol: str) -> None:
         delivery = subscriptions.prices()[symbol]

@@ -231,7 +231,8 @@ class WebSocket(asyncio.Protocol):
     def write(self, frames: bytes) -> None:
         """Send finished frames; written anew for a client that agreed on another form than everybody's."""
         if not self._rewrites:
-            self._hand(frames)
+            self._handed_bytes += len(frames)  # as `_hand`, without the call: everything that is fanned out passes here
+            self._transport.write(frames)
             return
         if self._core.state is not State.OPEN:  # the client's goodbye came in the same read as what this answers
             return

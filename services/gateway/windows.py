@@ -2,59 +2,36 @@
 
 A window collects which symbols changed and on which `seq` the first change built; at its end every member gets the
 newest price of its own symbols that changed. Windows are few (a ladder of intervals, batch or update), whatever clients
-ask for, so each update costs the same however many clients there are.
+ask for, so each update costs the same however many clients there are. Members take turns within a window (`phases.py`),
+so that ten thousand are not all served at its end.
 """
 
 import asyncio
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Final
 
-from services.gateway.encoding import Encoded, Encoder
+from services.gateway.batches import BatchWriter, Row
+from services.gateway.encoding import Encoded
 from services.gateway.fanout import Fanout, owe
-from services.gateway.hub import PARSERS, Room
-from services.gateway.market import UNKNOWN, Market
+from services.gateway.hub import Room
+from services.gateway.market import Change, Market
 from services.gateway.outbox import Flusher, Outbox
-from services.gateway.payloads import Payload, Payloads, batch_extras
+from services.gateway.phases import Crowd, CrowdPhase, Group, GroupPhase, Phase, Symbols, Window
 from shared.clock import Clock
-from shared.messages import Price
 from shared.names.events import ServerEvent
 
 LADDER: Final = (1, 2, 5, 10, 20, 50, 100)
 """Intervals, in multiples of the batch window."""
 
 
-class Window:
-    """Members of one interval and one way of delivery.
-
-    Attributes:
-        ticks: its length in batch windows.
-        as_batch: one `price:batch` instead of a `price:update` for each symbol.
-        members: whose turn it is, with the symbols that each wants.
-        changed: symbol -> `seq` that the window's first change built on.
-    """
-
-    __slots__ = ("as_batch", "changed", "members", "ticks")
-
-    def __init__(self, ticks: int, *, as_batch: bool) -> None:
-        self.ticks = ticks
-        self.as_batch = as_batch
-        self.members: dict[Outbox, set[str]] = {}
-        self.changed: dict[str, int] = {}
-
-    def add(self, member: Outbox, symbol: str) -> None:
-        """Want a symbol; harmless when wanted already."""
-        self.members.setdefault(member, set()).add(symbol)
-
-    def remove(self, member: Outbox, symbol: str) -> None:
-        """Want it no more; harmless when not wanted."""
-        symbols = self.members.get(member)
-        if symbols is not None:
-            symbols.discard(symbol)
-            if not symbols:
-                del self.members[member]
-
-
 class Windows:
     """All windows and their one timer.
+
+    Args:
+        batch_ms: the batch window, of which all others are multiples.
+        writers: of batches, by the index of their parser.
+        phases: turns in a batch window.
 
     Attributes:
         everyone: gets every change of the market as one shared batch.
@@ -65,23 +42,22 @@ class Windows:
         batch_ms: int,
         market: Market,
         fanout: Fanout,
-        encoder: Encoder,
-        payloads: Payloads,
+        writers: Sequence[BatchWriter],
         flusher: Flusher,
         clock: Clock,
+        *,
+        phases: int = 1,
     ) -> None:
         self.batch_ms = batch_ms
-        self.everyone = Room("")
+        self.everyone = Crowd(phases)
+        self._phases = phases
         self._market = market
         self._fanout = fanout
-        self._encoder = encoder
-        self._payloads = payloads
+        self._writers = writers
         self._flusher = flusher
         self._clock = clock
         self._windows: dict[tuple[int, bool], Window] = {}
-        self._changed_for_everyone: dict[str, int] = {}
-        self._owing: set[Outbox] = set()
-        self._tick_number = 0
+        self._turn = 0
         self._timer: asyncio.TimerHandle | None = None
 
     def granted(self, max_hz: float) -> int:
@@ -96,25 +72,19 @@ class Windows:
         key = interval_ms // self.batch_ms, as_batch
         window = self._windows.get(key)
         if window is None:
-            window = self._windows[key] = Window(key[0], as_batch=as_batch)
+            window = self._windows[key] = Window(key[0], self._phases, as_batch=as_batch)
         return window
 
     def note(self, symbol: str, base: int) -> None:
         """A price changed."""
-        self._changed_for_everyone.setdefault(symbol, base)
+        self.everyone.note(symbol, base)
         for window in self._windows.values():
-            if window.members:
-                window.changed.setdefault(symbol, base)
-
-    def owe_market(self, member: Outbox) -> None:
-        """A member of `everyone` missed a batch: it gets the whole market as soon as its socket takes it."""
-        member.owes_market = True
-        self._owing.add(member)
+            window.note(symbol, base)
 
     def start(self) -> None:
         """Begin to tick."""
         loop = asyncio.get_running_loop()
-        self._schedule(loop, loop.time() + self.batch_ms / 1000)
+        self._schedule(loop, loop.time() + self._turn_s)
 
     def stop(self) -> None:
         """Tick no more."""
@@ -122,48 +92,57 @@ class Windows:
             self._timer.cancel()
 
     def tick(self) -> None:
-        """One batch window has passed."""
-        self._tick_number += 1
-        changed, self._changed_for_everyone = self._changed_for_everyone, {}
-        if changed and len(self.everyone):
-            self._batch_to_everyone(changed)
-        if self._owing:
-            self._market_to_owing()
+        """The next phase's turn."""
+        self._turn += 1
+        crowd = self.everyone.phases[self._turn % self._phases]
+        if crowd.changed:
+            self._batch_to_everyone(crowd)
+        if crowd.owing:
+            self._market_to_owing(crowd)
         for window in self._windows.values():
-            if self._tick_number % window.ticks or not window.changed:
+            phase = window.due(self._turn)
+            if phase is None or not phase.changed:
                 continue
-            changed, window.changed = window.changed, {}
-            if window.as_batch:
-                self._batch_to_members(window, changed)
-            else:
-                self._updates_to_members(window, changed)
+            phase.settle()
+            newest = self._newest(phase)
+            if not window.as_batch:
+                self._updates_to_members(phase, newest)
+                continue
+            for parser, groups in enumerate(phase.groups):
+                if groups and newest:
+                    self._batches_to_groups(parser, groups.values(), newest)
+
+    @property
+    def _turn_s(self) -> float:
+        return self.batch_ms / 1000 / self._phases
 
     def _schedule(self, loop: asyncio.AbstractEventLoop, at: float) -> None:
         def fire() -> None:
             self.tick()
             # From the scheduled time, so that the pace does not drift; from now, when the loop stood still.
-            self._schedule(loop, max(at, loop.time() - self.batch_ms / 1000) + self.batch_ms / 1000)
+            self._schedule(loop, max(at, loop.time() - self._turn_s) + self._turn_s)
 
         self._timer = loop.call_at(at, fire)
 
-    def _newest(self, changed: dict[str, int]) -> dict[str, tuple[Price, int]]:
-        return {symbol: (price, base) for symbol, base in changed.items() if (price := self._market.find(symbol))}
+    def _newest(self, phase: Phase) -> dict[str, Change]:
+        find = self._market.find
+        changed = phase.take_changed()
+        return {symbol: Change(symbol, price, base) for symbol, base in changed.items() if (price := find(symbol))}
 
-    def _batch_to_everyone(self, changed: dict[str, int]) -> None:
-        newest = self._newest(changed)
+    def _batch_to_everyone(self, crowd: CrowdPhase) -> None:
+        newest = self._newest(crowd)
         if not newest:
             return
-        symbols = list(newest)
-        extras = self._extras(symbols, newest)
         touched: list[Outbox] = []
-        for parser, members in enumerate(self.everyone.members):
+        for writer, members in zip(self._writers, crowd.members, strict=True):
             if not members:
                 continue
-            pairs = [self._encoder.pair(parser, self._payloads.price_pair(s, newest[s][0])) for s in symbols]
-            frame = self._encoder.batch(parser, pairs, extras)
+            rows = writer.rows(newest.values())
+            frame = writer.frame(list(rows.values()), writer.number(self._clock.now_ms()))
             for member in members:
                 if member.behind:
-                    self.owe_market(member)
+                    member.owes_market = True
+                    crowd.owing.add(member)
                 if member.owes_market:
                     continue
                 if not member.queue:
@@ -172,80 +151,72 @@ class Windows:
             self._fanout.delivered[ServerEvent.PRICE_BATCH] += len(members)
         self._flusher.touch_all(touched)
 
-    def _market_to_owing(self) -> None:
+    def _market_to_owing(self, crowd: CrowdPhase) -> None:
         """Instead of batches that would not build on what a member got: everything anew."""
         event: Encoded | None = None
-        for member in list(self._owing):
+        for member in list(crowd.owing):
             if member.owes_market and member.behind:
                 continue
-            self._owing.discard(member)
+            crowd.owing.discard(member)
             if member.owes_market:
                 member.owes_market = False
-                event = event or self._whole_market()
+                event = event or self._fanout.market_event(self._market.items(), self._clock.now_ms())
                 member.send(event.frame(member.parser))
 
-    def _whole_market(self) -> Encoded:
-        items = list(self._market.items())
-        pairs = [self._payloads.price_pair(symbol, price) for symbol, price in items]
-        seqs, states = [price.seq for _, price in items], [price.state for _, price in items]
-        extras = batch_extras(self._clock.now_ms(), seqs, [0] * len(items), states, snapshot=True)
-        return self._encoder.event(ServerEvent.PRICE_BATCH, pairs, extras)
-
-    def _batch_to_members(self, window: Window, changed: dict[str, int]) -> None:
-        newest = self._newest(changed)
-        pairs: tuple[dict[str, bytes], ...] = tuple({} for _ in range(PARSERS))
-        names = newest.keys()
+    def _batches_to_groups(self, parser: int, groups: Iterable[Group], newest: dict[str, Change]) -> None:
+        """The hot path of batches: a hundred thousand members a second pass here."""
+        writer = self._writers[parser]
+        row_of = writer.rows(newest.values()).get
+        ts = writer.number(self._clock.now_ms())
         touched: list[Outbox] = []
-        for member, wanted in window.members.items():
-            symbols = [symbol for symbol in wanted if symbol in names]
-            if not symbols:
+        count = 0
+        for group in groups:
+            rows = list(filter(None, map(row_of, group.symbols)))
+            if not rows:
                 continue
-            if member.behind:
-                self._owe_batch(member, symbols, newest)
-                continue
-            made = pairs[member.parser]
-            for symbol in symbols:
-                if symbol not in made:
-                    pair = self._payloads.price_pair(symbol, newest[symbol][0])
-                    made[symbol] = self._encoder.pair(member.parser, pair)
-            extras = self._extras(symbols, newest, member.owed_batches)
-            frame = self._encoder.batch(member.parser, [made[symbol] for symbol in symbols], extras)
-            if not member.queue:
-                touched.append(member)
-            member.queue.append(frame)
-            self._fanout.delivered[ServerEvent.PRICE_BATCH] += 1
+            shared: bytes | None = None
+            for member in group.members:
+                if member.behind:
+                    _owe_batch(member, group.symbols, newest)
+                    continue
+                if member.owed_batches:
+                    frame = writer.frame(_own_rows(writer, member.owed_batches, group.symbols, newest), ts)
+                else:
+                    frame = shared = shared or writer.frame(rows, ts)
+                count += 1
+                queue = member.queue
+                if not queue:
+                    touched.append(member)
+                queue.append(frame)
         self._flusher.touch_all(touched)
+        self._fanout.delivered[ServerEvent.PRICE_BATCH] += count
 
-    def _updates_to_members(self, window: Window, changed: dict[str, int]) -> None:
+    def _updates_to_members(self, phase: GroupPhase, newest: dict[str, Change]) -> None:
         rooms: dict[tuple[str, int], Room] = {}
-        newest = self._newest(changed)
-        names = newest.keys()
-        for member, wanted in window.members.items():
-            own = None if member.behind else member.owed_prices
-            for symbol in wanted & names:
-                base = _base(own, symbol, newest[symbol][1])
-                room = rooms.setdefault((symbol, base), Room(symbol))
-                room.members[member.parser].add(member)
+        for group in chain.from_iterable(groups.values() for groups in phase.groups):
+            symbols = list(filter(newest.__contains__, group.symbols))
+            for member in group.members:
+                own = None if member.behind else member.owed_prices
+                for symbol in symbols:
+                    base = _base(own, symbol, newest[symbol].base)
+                    room = rooms.setdefault((symbol, base), Room(symbol))
+                    room.members[member.parser].add(member)
         for (symbol, base), room in rooms.items():
-            self._fanout.price_to(room, symbol, newest[symbol][0], base)
+            self._fanout.price_to(room, symbol, newest[symbol].price, base)
 
-    def _extras(
-        self, symbols: list[str], newest: dict[str, tuple[Price, int]], own: dict[str, int] | None = None
-    ) -> Payload:
-        seqs, ns = [], []
-        states = [newest[symbol][0].state for symbol in symbols]
-        for symbol in symbols:
-            price, shared = newest[symbol]
-            base = _base(own, symbol, shared)
-            seqs.append(price.seq)
-            ns.append(price.seq - base if UNKNOWN < base < price.seq else 0)
-        return batch_extras(self._clock.now_ms(), seqs, ns, states)
 
-    def _owe_batch(self, member: Outbox, symbols: list[str], newest: dict[str, tuple[Price, int]]) -> None:
-        if member.owed_batches is None:
-            member.owed_batches = {}
-        for symbol in symbols:
-            owe(member.owed_batches, symbol, newest[symbol][1])
+def _own_rows(writer: BatchWriter, own: dict[str, int], symbols: Symbols, newest: dict[str, Change]) -> list[Row]:
+    """For a member whose prices build on others than the window's."""
+    changes = [newest[symbol] for symbol in symbols if symbol in newest]
+    return [writer.row(symbol, price, _base(own, symbol, shared)) for symbol, price, shared in changes]
+
+
+def _owe_batch(member: Outbox, symbols: Symbols, newest: dict[str, Change]) -> None:
+    if member.owed_batches is None:
+        member.owed_batches = {}
+    for symbol in symbols:
+        if symbol in newest:
+            owe(member.owed_batches, symbol, newest[symbol].base)
 
 
 def _base(own: dict[str, int] | None, symbol: str, shared: int) -> int:

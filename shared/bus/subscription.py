@@ -7,17 +7,10 @@ that the channel carries. Feeds `services.gateway` and the board; fed by `RedisB
 
 import asyncio
 from collections.abc import Callable
-from typing import Final
 
-from shared.bus.errors import BusUnavailableError
 from shared.bus.redis_bus import RedisBus, RedisPubSub
 from shared.bus.retrying import keep_trying
 from shared.tasks import TaskGroup
-
-POLL_S: Final = 1.0
-EARLY_S: Final = 0.25
-MOST_EARLY_RETURNS: Final = 20
-"""redis-py answers None at once and for ever on a socket that timed out (`ETIMEDOUT`): so many in a row mean dead."""
 
 
 class Subscription:
@@ -91,17 +84,8 @@ class Subscription:
                 await pubsub.unsubscribe(ended)
 
     async def _receive(self, pubsub: RedisPubSub) -> None:
-        loop = asyncio.get_running_loop()
-        early = 0
         while True:
-            asked_at = loop.time()
-            event = await pubsub.receive(POLL_S)
-            if event is None:
-                early = early + 1 if loop.time() - asked_at < EARLY_S else 0
-                if early >= MOST_EARLY_RETURNS:
-                    raise BusUnavailableError("the Pub/Sub connection is dead")
-                continue
-            early = 0
+            event = await pubsub.next_event()
             if event.channel not in self._wanted:
                 continue
             if event.data is None:

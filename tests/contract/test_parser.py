@@ -15,7 +15,7 @@ from protocol.errors import MisuseCode, PeerError, UsageError, ViolationCode
 from protocol.socketio.json_parser import JsonParser
 from protocol.socketio.msgpack_parser import MsgpackParser
 from protocol.socketio.packets import RESERVED_EVENTS, Ack, Connect, ConnectError, Disconnect, Event, Packet, Value
-from protocol.socketio.parser import Limits, MessageData, Parser
+from protocol.socketio.parser import Hole, Limits, MessageData, Parser
 from tests.fuzz import strategies
 from tests.support.decoding import decode_all, decode_until_refused
 
@@ -181,6 +181,8 @@ def test_reserved_event_names_are_refused_both_ways(parser: Parser, name: str) -
     assert misuse(parser, Event(name)) is MisuseCode.RESERVED_EVENT
     with pytest.raises(UsageError):
         parser.encode_spliced(name, [])
+    with pytest.raises(UsageError):
+        parser.encode_around(name, [])
 
 
 @each_parser
@@ -447,6 +449,38 @@ def test_a_fragment_cannot_hold_binary(parser: Parser, value: Value) -> None:
     with pytest.raises(UsageError) as caught:
         parser.encode_value(value)
     assert caught.value.code is MisuseCode.BINARY_NOT_ALLOWED
+
+
+@each_parser
+@property_test
+@given(value=strategies.PLAIN_VALUES)
+def test_the_checks_change_no_byte_of_a_fragment(parser: Parser, value: Value) -> None:
+    assert parser.encode_unchecked(value) == parser.encode_value(value)
+
+
+def fill(parser: Parser, pieces: tuple[bytes, ...], fragments: list[bytes]) -> MessageData:
+    """Put fragments into the holes."""
+    message = b"".join(part for pair in zip(pieces, [*fragments, b""], strict=True) for part in pair)
+    return message.decode() if parser.is_text else message
+
+
+@each_parser
+@property_test
+@given(name=strategies.NAMES, values=st.lists(strategies.PLAIN_VALUES, max_size=20), other=strategies.PLAIN_VALUES)
+def test_an_event_with_its_holes_filled_is_byte_for_byte_the_encoded_one(
+    parser: Parser, name: str, values: list[Value], other: Value
+) -> None:
+    array = Hole(len(values))
+    pieces = parser.encode_around(name, (array, other, {"one": Hole(), "\0": other, "all": array}, Hole()))
+    one, elements = parser.encode_value(other), parser.separator.join(map(parser.encode_value, values))
+    whole = Event(name, (values, other, {"one": other, "\0": other, "all": values}, other))
+    assert (fill(parser, pieces, [elements, one, elements, one]),) == parser.encode(whole)
+
+
+@each_parser
+def test_an_event_without_holes_is_one_piece(parser: Parser) -> None:
+    (piece,) = parser.encode_around("x", (1, {"a": [2]}))
+    assert (fill(parser, (piece,), []),) == parser.encode(Event("x", (1, {"a": [2]})))
 
 
 # --- properties

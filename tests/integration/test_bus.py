@@ -198,6 +198,30 @@ class TestPubSub:
         await bus.publish([("a", b"1"), ("b", b"2")])
         assert await pubsub.receive(5) == PubSubEvent("b", b"2")
 
+    async def test_events_come_in_order_however_long_they_take(self, bus: RedisBus, pubsub: RedisPubSub):
+        await pubsub.subscribe(["a"])
+        assert await pubsub.next_event() == PubSubEvent("a", None)
+        first = asyncio.ensure_future(pubsub.next_event())  # noqa: TID251 - awaited below
+        await asyncio.sleep(0)
+        assert not first.done()
+        await bus.publish([("a", b"1"), ("a", b"2")])
+        assert await asyncio.wait_for(first, 10) == PubSubEvent("a", b"1")
+        assert await asyncio.wait_for(pubsub.next_event(), 10) == PubSubEvent("a", b"2")
+
+    async def test_leaving_a_channel_is_no_event(self, bus: RedisBus, pubsub: RedisPubSub):
+        await pubsub.subscribe(["a", "b"])
+        assert {(await pubsub.next_event()).channel, (await pubsub.next_event()).channel} == {"a", "b"}
+        await pubsub.unsubscribe(["a"])
+        await bus.publish([("b", b"2")])
+        assert (await asyncio.wait_for(pubsub.next_event(), 10)).channel == "b"
+
+    async def test_a_connection_that_dies_while_it_is_waited_on_is_an_error(self, bus: RedisBus, pubsub: RedisPubSub):
+        await pubsub.subscribe(["a"])
+        await pubsub.next_event()
+        await bus._client.client_kill_filter(_type="pubsub")
+        with pytest.raises(BusUnavailableError):
+            await asyncio.wait_for(pubsub.next_event(), 10)
+
     async def test_a_dead_connection_is_an_error(self, bus: RedisBus, pubsub: RedisPubSub):
         await pubsub.subscribe(["a"])
         await pubsub.receive(5)

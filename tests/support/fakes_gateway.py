@@ -15,6 +15,7 @@ from protocol.socketio.json_parser import JsonParser
 from protocol.socketio.msgpack_parser import MsgpackParser
 from protocol.socketio.packets import Ack, Connect, Event, Packet, Value
 from protocol.socketio.parser import Limits, MessageData, Parsers, Pending
+from services.gateway.batches import batch_writers
 from services.gateway.catch_up import CatchUp
 from services.gateway.chart_answers import ChartAnswers
 from services.gateway.chart_fanout import ChartFanout
@@ -242,6 +243,7 @@ class GatewayParts:
         rate: float = 1_000,
         max_subscriptions: int = 200,
         max_charts: int = 100,
+        phases: int = 1,
     ) -> None:
         self.loop = ManualLoop()
         self.clock = ManualClock(NOW_MS / 1000)
@@ -253,18 +255,13 @@ class GatewayParts:
         self.window = TradeWindow(trade_window)
         self.flusher = Flusher(self.loop.as_loop, max_queued_bytes)
         self.fanout = Fanout(self.hub, self.encoder, self.payloads, self.flusher, self.window)
-        self.windows = Windows(100, self.market, self.fanout, self.encoder, self.payloads, self.flusher, self.clock)
+        writers = batch_writers(self.encoder, self.payloads)
+        self.windows = Windows(100, self.market, self.fanout, writers, self.flusher, self.clock, phases=phases)
         self._make_charts(max_subscriptions, max_charts)
         self.catch_up = CatchUp(self.market, self.fanout, self.chart_fanout, self.flusher, self.window, self.clock)
         self.feed = MarketFeed(self.market)
         self.subscriber = Subscriber(
-            self.hub,
-            self.market,
-            cast("PriceFeed", self.feed),
-            self.fanout,
-            self.windows,
-            audience,
-            self.clock,
+            self.hub, self.market, cast("PriceFeed", self.feed), self.fanout, self.windows, audience, self.clock
         )
         self.handlers = self._make_handlers(auth_mode, EventRates(rate, rate, rates or {}), max_subscriptions)
         deadlines = Deadlines(self.loop.as_loop)

@@ -53,6 +53,15 @@ def test_a_spliced_batch_is_the_batch_encoded_whole(parser: int) -> None:
     assert packet.args == ([["BTC-USDT", 64000.1], ["ETH-USDT", 3000]], EXTRAS)
 
 
+@pytest.mark.parametrize("parser", [0, 1])
+@pytest.mark.parametrize("long", ["", "x" * 200])
+def test_a_price_update_is_the_event_encoded_whole(parser: int, long: str) -> None:
+    encoder = Encoder(PARSERS)
+    payload: dict[str, Value] = {"symbol": "A/B", "price": Decimal("0.10"), "seq": 2**40, "n": 1, "venue": long}
+    whole = Event(ServerEvent.PRICE_UPDATE.value, (payload,))
+    assert encoder.price_update(payload).frame(parser) == frame_messages(encoder.parsers[parser].encode(whole))
+
+
 def test_a_parser_of_another_process_has_no_index() -> None:
     strangers = Parsers(PARSERS.json, PARSERS.json)
     with pytest.raises(ValueError, match="not in"):

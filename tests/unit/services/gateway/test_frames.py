@@ -7,7 +7,15 @@ from websockets.frames import Frame, Opcode
 
 from protocol.engineio.packets import Message, Packet, Ping
 from protocol.socketio.parser import MessageData
-from services.gateway.frames import frame_message, frame_messages, frame_packet, split_frames, unframe
+from services.gateway.frames import (
+    MESSAGE_PREFIX,
+    frame_message,
+    frame_messages,
+    frame_packet,
+    frame_written,
+    split_frames,
+    unframe,
+)
 
 
 def reference(opcode: Opcode, payload: bytes) -> bytes:
@@ -41,6 +49,12 @@ def test_any_message_equals_the_reference(data: MessageData) -> None:
         reference(Opcode.BINARY, data) if isinstance(data, bytes) else reference(Opcode.TEXT, b"4" + data.encode())
     )
     assert frame_message(data) == expected
+
+
+@given(st.text())
+def test_what_is_written_already_is_framed_as_it_is(text: str) -> None:
+    assert frame_written(MESSAGE_PREFIX + text.encode(), is_text=True) == frame_message(text)
+    assert frame_written(text.encode(), is_text=False) == frame_message(text.encode())
 
 
 def test_a_packet_with_attachments_is_one_piece_of_bytes() -> None:

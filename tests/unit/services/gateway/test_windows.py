@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.gateway.outbox import Outbox
+from services.gateway.phases import PHASE_FILL
 from services.gateway.subscriptions import IMMEDIATE, Audience, Delivery, Subscriptions
 from services.gateway.windows import LADDER
 from shared.messages import FeedState, encode
@@ -126,7 +127,7 @@ def test_the_states_of_a_batch_are_told_where_one_is_not_live_and_in_what_restat
     stale = msgspec.structs.replace(make_price(1), state="stale", since=77)
     parts.deliver(parts.market.apply({"B": msgspec.Raw(encode(stale))}))
     parts.windows.tick()
-    parts.windows.owe_market(outbox)
+    parts.windows.everyone.owe(outbox)
     parts.windows.tick()
     parts.loop.turn()
     extras = [extras for _, _, extras in events_of(link)]
@@ -188,6 +189,51 @@ def test_a_slow_client_gets_one_update_with_all_ticks_folded_in() -> None:
     assert [(update["seq"], update["n"]) for update in updates] == [(5, 0), (10, 5)]
 
 
+def test_members_with_the_same_symbols_share_the_bytes_of_a_batch() -> None:
+    parts = GatewayParts()
+    readers = [Reader(parts, BATCH) for _ in range(3)]
+    parts.subscriber.leave_price(readers[2].subscriptions, "B")
+    for symbol in SYMBOLS:
+        parts.publish(symbol, 1)
+    parts.windows.tick()
+    parts.loop.turn()
+    assert readers[0].link.written[0] is readers[1].link.written[0]
+    assert [pairs for _, pairs, _ in events_of(readers[2].link)] == [[["A", 1.1]]]
+
+
+@pytest.mark.parametrize("parser", [0, 1])
+def test_who_joins_within_a_window_builds_on_its_snapshot_and_the_others_on_the_window(parser: int) -> None:
+    parts = GatewayParts()
+    parts.publish("A", 1)
+    early = Reader(parts, BATCH, parser)
+    parts.publish("A", 2)
+    parts.windows.tick()
+    parts.publish("A", 3)
+    late = Reader(parts, BATCH, parser)
+    parts.publish("A", 5)
+    parts.windows.tick()
+    parts.loop.turn()
+    batches = [[extras["ns"] for _, _, extras in events_of(reader.link, parser)][-1] for reader in (early, late)]
+    assert batches == [[3], [2]]
+
+
+def test_a_crowd_is_served_in_turns_and_each_member_once_a_window() -> None:
+    parts = GatewayParts("everyone", phases=10)
+    links = []
+    for _ in range(10 * PHASE_FILL):
+        outbox, link = parts.outbox()
+        parts.subscriber.arrive(outbox)
+        links.append(link)
+    parts.publish("A", 1)
+    served = []
+    for _ in range(10):
+        parts.windows.tick()
+        parts.loop.turn()
+        served.append(sum(len(link.written) for link in links))
+    assert served == [PHASE_FILL * turn for turn in range(1, 11)]
+    assert all(len(link.written) == 1 for link in links)
+
+
 def test_members_of_one_window_share_the_bytes_of_an_update() -> None:
     parts = GatewayParts()
     readers = [Reader(parts, SLOW_UPDATES) for _ in range(3)]
@@ -235,9 +281,9 @@ def test_after_a_standstill_windows_pass_at_their_pace_again() -> None:
     parts.windows._schedule(parts.loop.as_loop, parts.loop.now + 0.1)
     parts.loop.now += 60
     parts.loop.advance(0.95)
-    assert parts.windows._tick_number == 11
+    assert parts.windows._turn == 11
     parts.loop.advance(1)
-    assert parts.windows._tick_number == 21
+    assert parts.windows._turn == 21
 
 
 STEP = st.one_of(
@@ -251,8 +297,9 @@ STEP = st.one_of(
 class Run:
     """A market and a client of each kind."""
 
-    def __init__(self, audience: Audience) -> None:
-        self.parts = GatewayParts(audience)
+    def __init__(self, audience: Audience, phases: int = 1) -> None:
+        self.parts = GatewayParts(audience, phases=phases)
+        self.window = phases
         self.seqs = dict.fromkeys(SYMBOLS, 0)
         self.states: dict[str, str] = dict.fromkeys(SYMBOLS, "live")
         self.since = 0
@@ -288,17 +335,19 @@ class Run:
         """Every socket drains and every window passes."""
         for number in range(len(self.readers)):
             self.step("drain", "", number)
-        for _ in range(10):
+        for _ in range(10 * self.window):
             self.step("tick", "", 1)
 
 
 @pytest.mark.parametrize("audience", ["everyone", "subscribers", "off"])
-@given(steps=st.lists(STEP, max_size=60))
+@given(steps=st.lists(STEP, max_size=60), phases=st.integers(1, 3), fill=st.integers(1, 3))
 @settings(max_examples=100, deadline=None)
 def test_the_numbers_of_every_client_add_up_and_end_at_the_newest(
-    audience: Audience, steps: list[tuple[str, str, int]]
+    audience: Audience, steps: list[tuple[str, str, int]], phases: int, fill: int
 ) -> None:
-    run = Run(audience)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("services.gateway.phases.PHASE_FILL", fill)
+        run = Run(audience, phases)
     for step in steps:
         run.step(*step)
     run.settle()
