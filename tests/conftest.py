@@ -1,14 +1,26 @@
 """Fixtures that every suite may use: a real Valkey server, a bus on an empty database of it, and services on it."""
 
+import logging
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from services.launcher.embedded_valkey import EmbeddedValkey
 from shared.bus.redis_bus import RedisBus
 from tests.support.cluster import Cluster, Service
 from tests.support.redis_cli import redis_cli
+
+
+@pytest.fixture(autouse=True)
+def logging_of_its_own() -> Iterator[None]:
+    """Logging that a test sets up, as a command does that it runs, writes to a standard error that ends with the test."""
+    yield
+    if structlog.is_configured():
+        structlog.reset_defaults()
+        root = logging.getLogger()
+        root.handlers[:] = [handler for handler in root.handlers if type(handler) is not logging.StreamHandler]
 
 
 @pytest.fixture(scope="session")
