@@ -15,7 +15,7 @@ from tests.support.redis_cli import redis_cli
 
 @pytest.fixture(autouse=True)
 def logging_of_its_own() -> Iterator[None]:
-    """Logging that a test sets up, as a command does that it runs, writes to a standard error that ends with the test."""
+    """Logging that a test sets up, as a command that it runs does, writes to what ends with the test."""
     yield
     if structlog.is_configured():
         structlog.reset_defaults()

@@ -107,6 +107,7 @@ class Deadlines:
         if timed is None:
             return
         timed.due = None
-        if timed.next_deadline() <= now + SLACK_S:
-            timed.handle_deadline(max(now, due.at))
+        at = timed.next_deadline()  # not `due.at`: it may have moved later since
+        if at <= now + SLACK_S:
+            timed.handle_deadline(max(now, at))
         self.watch(timed)

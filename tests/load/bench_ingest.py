@@ -91,6 +91,10 @@ class Feeder:
             sent += entries
             self._drain(entries)
 
+    def close(self) -> None:
+        """Send no more."""
+        self._socket.close()
+
     def _drain(self, replies: int) -> None:
         """Read the ids of the new entries: `$`, length, id, two lines each."""
         lines = 0

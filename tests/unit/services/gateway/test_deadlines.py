@@ -3,7 +3,7 @@
 from math import inf
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from services.gateway.deadlines import SLACK_S, Deadlines, Due
@@ -155,6 +155,7 @@ STEPS = st.lists(st.tuples(st.integers(0, 7), st.floats(0, 20), st.floats(0, 3))
 
 
 @given(STEPS)
+@example([(0, 1.0, 0.0), (0, 1.0 + SLACK_S / 2, 1.0)]).via("a deadline that moved later by less than the slack")
 def test_whatever_moves_nobody_is_called_early_or_missed(steps: list[tuple[int, float, float]]) -> None:
     loop = ManualLoop()
     deadlines = Deadlines(loop.as_loop)
