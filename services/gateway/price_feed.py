@@ -64,6 +64,7 @@ class PriceFeed:
         self._watched = [0] * shards
         self._stale: set[int] = set()
         self._stale_added = asyncio.Event()
+        self._heard: set[int] = set()
         self._live: set[int] = set()
         self._subscription = Subscription(bus, self._on_message, self._on_live, self._on_lost)
         self.rejected = 0
@@ -108,12 +109,16 @@ class PriceFeed:
     def _leave_if_unwatched(self, shard: int) -> None:
         if self._watched[shard] == 0:
             self._subscription.unwant(self._channels[shard])
+            self._heard.discard(shard)
             self._live.discard(shard)
 
     def _on_live(self, channel: str) -> None:
-        self._mark_stale(self._shard_of_channel[channel])
+        shard = self._shard_of_channel[channel]
+        self._heard.add(shard)
+        self._mark_stale(shard)
 
     def _on_lost(self) -> None:
+        self._heard.clear()
         self._live.clear()
 
     def _on_message(self, _channel: str, payload: bytes) -> None:
@@ -172,5 +177,6 @@ class PriceFeed:
             self._begin_epoch(epoch)
         prices = {name.decode(errors="replace"): price for name, price in snapshot.items()}
         changes = self._market.apply_snapshot(prices)
-        self._live.add(shard)
+        if shard in self._heard:  # it may have been lost or left while it was read
+            self._live.add(shard)
         self._deliver(changes)

@@ -16,7 +16,7 @@ from shared.names import redis_keys
 from shared.tasks import TaskGroup
 from tests.support.fakes_gateway import NOW_MS, make_price
 from tests.support.manual_clock import ManualClock
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE_S, eventually
 
 SHARDS = 4
 A = "BTC-USDT"
@@ -234,3 +234,28 @@ async def test_one_bad_price_in_a_snapshot_loses_no_other(start: Start, bus: Red
     await running.live(A)
     assert running.seqs() == [(5, -1)]
     assert running.market.rejected == 1
+
+
+async def test_a_snapshot_that_was_being_read_when_the_subscription_was_lost_makes_nothing_live(
+    start: Start, bus: RedisBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = start()
+    running.feed.watch(A)
+    await running.live(A)
+    reading, go_on = asyncio.Event(), asyncio.Event()
+    read = bus.hash_all
+
+    async def read_slowly(key: str) -> dict[bytes, bytes]:
+        found = await read(key)
+        reading.set()
+        await go_on.wait()
+        return found
+
+    monkeypatch.setattr(bus, "hash_all", read_slowly)
+    await running.snapshot(A, make_price(5))
+    running.feed._on_live(redis_keys.price_channel(redis_keys.shard_of(A, SHARDS)))
+    await asyncio.wait_for(reading.wait(), PATIENCE_S)
+    running.feed._on_lost()
+    go_on.set()
+    await eventually(lambda: running.seqs(), "the snapshot was delivered")
+    assert not running.feed.is_live(A)
