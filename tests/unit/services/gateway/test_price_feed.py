@@ -257,5 +257,5 @@ async def test_a_snapshot_that_was_being_read_when_the_subscription_was_lost_mak
     await asyncio.wait_for(reading.wait(), PATIENCE_S)
     running.feed._on_lost()
     go_on.set()
-    await eventually(lambda: running.seqs(), "the snapshot was delivered")
+    await eventually(running.seqs, "the snapshot was delivered")
     assert not running.feed.is_live(A)
