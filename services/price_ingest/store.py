@@ -1,8 +1,8 @@
 """The last prices of a unit in Redis, and their publication.
 
 Fed by `services.price_ingest.book`. Writes the snapshot together with the positions and with the ticks for other units,
-then publishes: a reader that missed a publication finds the same or a newer price in the snapshot. What was committed
-and not published, because the process or Redis died between, is published again by the next owner's `publish_all`.
+and publishes in the same step: a reader that missed a publication finds the same or a newer price in the snapshot. What
+nobody heard, because Redis died, is published again by the next owner's `publish_all`.
 """
 
 import secrets
@@ -87,7 +87,7 @@ class PriceStore:
         )
         epoch = secrets.token_hex(8) if not found or damaged or shortened else found
         if epoch != found:
-            await self._commit(found, epoch, [], {}, {})
+            await self._commit(found, epoch, [], {}, {}, [])
             tell = log.warning if found or self.epoch else log.info  # the very first one is no incident
             tell("price_epoch_began", epoch=epoch, before=found or self.epoch, symbols=len(prices), damaged=damaged)
         self.epoch = epoch
@@ -95,16 +95,16 @@ class PriceStore:
         return Committed(prices, {stream.decode(): entry.decode() for stream, entry in positions.items()})
 
     async def save(self, changes: Sequence[Change], positions: Mapping[str, str], forwards: Forwards) -> None:
-        """Commit changes, positions and forwarded ticks together, then publish what is fresh.
+        """Commit changes, positions and forwarded ticks together, and publish what is fresh.
 
         Raises:
             FencedError: another holds the lease, or began an epoch; nothing was written.
             BusUnavailableError: it is unknown what was written; `load` tells.
         """
         encoded = [self._encode(change.symbol, change.price) for change in changes]
-        await self._commit(self.epoch, self.epoch, encoded, positions, forwards)
+        fresh = self._batches([item for item, change in zip(encoded, changes, strict=True) if change.fresh])
+        await self._commit(self.epoch, self.epoch, encoded, positions, forwards, fresh)
         self._seqs.update((change.symbol, change.price.seq) for change in changes)
-        await self._publish([item for item, change in zip(encoded, changes, strict=True) if change.fresh])
 
     async def claim(self, symbols: set[str]) -> None:
         """Give symbols that have no home one in this unit, and learn those of the others.
@@ -116,7 +116,7 @@ class PriceStore:
 
     async def publish_all(self, prices: Mapping[str, StoredPrice]) -> None:
         """Publish a whole snapshot, as it was committed."""
-        await self._publish([self._encode(symbol, price) for symbol, price in prices.items()])
+        await self._bus.publish(self._batches([self._encode(symbol, price) for symbol, price in prices.items()]))
 
     async def _load_prices(self, symbols: set[str]) -> tuple[dict[str, StoredPrice], int]:
         prices: dict[str, StoredPrice] = {}
@@ -140,7 +140,13 @@ class PriceStore:
         return _Encoded(redis_keys.shard_of(symbol, self._shards), symbol, encode(price))
 
     async def _commit(
-        self, standing: str, epoch: str, encoded: list[_Encoded], positions: Mapping[str, str], forwards: Forwards
+        self,
+        standing: str,
+        epoch: str,
+        encoded: list[_Encoded],
+        positions: Mapping[str, str],
+        forwards: Forwards,
+        publications: list[tuple[str, bytes]],
     ) -> None:
         keys = [self._lease.key, redis_keys.PRICE_EPOCH, redis_keys.PRICE_POSITIONS]
         args: list[str | bytes | int] = [self._lease.stamp, standing, epoch, MAX_FORWARDS, len(positions)]
@@ -153,6 +159,9 @@ class PriceStore:
                 handed_on += (len(keys), encode_forward(ticks[start : start + TICKS_A_FORWARD]))
         args.append(len(handed_on) // 2)
         args += handed_on
+        args.append(len(publications))
+        for publication in publications:
+            args += publication
         key_index: dict[int, int] = {}
         for shard, symbol, raw in encoded:
             index = key_index.get(shard)
@@ -162,11 +171,13 @@ class PriceStore:
             args += (index, symbol, raw)
         await self._bus.run_script("commit_prices", keys, args)
 
-    async def _publish(self, encoded: list[_Encoded]) -> None:
+    def _batches(self, encoded: list[_Encoded]) -> list[tuple[str, bytes]]:
+        """Channel and message of each shard that has a price among these."""
         shards: dict[int, dict[str, msgspec.Raw]] = {}
         for shard, symbol, raw in encoded:
             shards.setdefault(shard, {})[symbol] = msgspec.Raw(raw)
-        if shards:
-            now = self._clock.now_ms()
-            batches = ((shard, PriceBatch(VERSION, self.epoch, now, prices)) for shard, prices in shards.items())
-            await self._bus.publish((redis_keys.price_channel(shard), encode(batch)) for shard, batch in batches)
+        now = self._clock.now_ms()
+        return [
+            (redis_keys.price_channel(shard), encode(PriceBatch(VERSION, self.epoch, now, prices)))
+            for shard, prices in shards.items()
+        ]
