@@ -133,6 +133,32 @@ class Trade(msgspec.Struct, frozen=True, array_like=True, gc=False):
     venue: str | None = None
 
 
+class SavedSession(msgspec.Struct, frozen=True, array_like=True):
+    """What a client that comes back to any gateway is restored from. Written and read by gateways.
+
+    Attributes:
+        version: `VERSION`.
+        sid: its Socket.IO id.
+        user: `sub` of its token, None without one.
+        user_since: id in the user's log behind which its notifications begin.
+        prices: symbol -> (whether in batches, interval in ms).
+        trades: symbol -> id in the symbol's log behind which its trades begin.
+        charts: symbol and interval of each.
+        metrics: whether it is in the admin room.
+        closes: ms, when it was last disconnected for being slow.
+    """
+
+    version: int
+    sid: str
+    user: str | None = None
+    user_since: str = "0-0"
+    prices: dict[str, tuple[bool, int]] = {}
+    trades: dict[str, str] = {}
+    charts: list[tuple[str, str]] = []
+    metrics: bool = False
+    closes: list[int] = []
+
+
 class ServiceReport(msgspec.Struct, frozen=True):
     """What one running service says of itself every two seconds.
 
@@ -215,6 +241,7 @@ decode_candle = _checked(msgspec.msgpack.Decoder(Candle).decode)
 decode_chart = _checked(msgspec.msgpack.Decoder(Chart).decode)
 decode_chart_batch = _checked(msgspec.msgpack.Decoder(ChartBatch).decode)
 decode_trade = _checked(msgspec.msgpack.Decoder(Trade).decode)
+decode_session = _checked(msgspec.msgpack.Decoder(SavedSession).decode)
 encode_json = msgspec.json.Encoder().encode
 decode_report = _checked(msgspec.json.Decoder(ServiceReport).decode)
 decode_cluster_metrics = _checked(msgspec.json.Decoder(ClusterMetrics).decode)

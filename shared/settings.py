@@ -20,6 +20,8 @@ Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 NotNegative = Annotated[int, msgspec.Meta(ge=0)]
 Shards = Annotated[int, msgspec.Meta(ge=1, le=1024)]
+TradeShards = Annotated[int, msgspec.Meta(ge=1, le=64)]
+"""Each shard adds 18 characters to the cursor that every trade carries."""
 
 
 class SettingsError(Exception):
@@ -142,7 +144,7 @@ class CommonSettings:
     ops_port: Port = setting(9090, "port of `/livez`, `/readyz` and `/metrics`; 0 picks a free one")
     ops_host: str = setting("0.0.0.0", "address of that port")  # noqa: S104 - inside a pod; the port is never routed
     price_shards: Shards = setting(16, "Pub/Sub channels that symbols are spread over; the same in the whole cluster")
-    trade_shards: Shards = setting(4, "trade logs that symbols are spread over; the same in the whole cluster")
+    trade_shards: TradeShards = setting(4, "trade logs that symbols are spread over; the same in the whole cluster")
     candle_grace_ms: NotNegative = setting(
         500, "a candle is announced as closed so long after its end; what comes later revises it", "ms"
     )

@@ -10,6 +10,7 @@ from protocol.socketio.connection import ConnectionSettings
 from protocol.socketio.json_parser import JsonParser
 from protocol.socketio.msgpack_parser import MsgpackParser
 from protocol.socketio.parser import Limits, Parsers
+from services.gateway.arrivals import Arrivals, Greeting
 from services.gateway.batches import batch_writers
 from services.gateway.catch_up import CatchUp
 from services.gateway.chart_answers import ChartAnswers
@@ -23,17 +24,19 @@ from services.gateway.fanout import Fanout
 from services.gateway.handlers import Handlers
 from services.gateway.hub import Hub
 from services.gateway.limits import EventRates
+from services.gateway.log_fanout import LogFanout
 from services.gateway.market import Change, Market
 from services.gateway.metrics_feed import MetricsFeed
 from services.gateway.outbox import Flusher
 from services.gateway.payloads import Payloads
 from services.gateway.phases import phases_of
 from services.gateway.price_feed import PriceFeed
+from services.gateway.recovery import Recovery
 from services.gateway.server import Mount, Server, ServerSettings
+from services.gateway.sessions import Sessions
 from services.gateway.settings import GatewaySettings
 from services.gateway.subscriptions import Subscriber
 from services.gateway.trade_feed import TradeFeed
-from services.gateway.trade_window import TradeWindow
 from services.gateway.vitals import Vitals
 from services.gateway.websocket import WebSocketLimits
 from services.gateway.windows import Windows
@@ -58,16 +61,24 @@ class GatewayApp:
         payloads = Payloads(settings.decimals)
         hub = Hub()
         market = Market(everything=everything)
-        window = TradeWindow(settings.trade_window)
         flusher = Flusher(asyncio.get_running_loop(), settings.max_buffered_bytes)
-        self._fanout = Fanout(hub, encoder, payloads, flusher, window)
+        self._fanout = Fanout(hub, encoder, payloads, flusher)
+        log_fanout = LogFanout(
+            hub,
+            encoder,
+            payloads,
+            flusher,
+            self._fanout.delivered,
+            window_bytes=settings.log_window_bytes,
+            shards=runtime.common.trade_shards,
+        )
         writers = batch_writers(encoder, payloads)
         batch_ms = settings.price_batch_ms
         phases = phases_of(batch_ms)
         self._windows = Windows(batch_ms, market, self._fanout, writers, flusher, runtime.clock, phases=phases)
         self._vitals = Vitals(runtime.telemetry)
         self._prices = self._make_price_feed(market, everything=everything)
-        self._trades = TradeFeed(runtime.bus, self._fanout, shards=runtime.common.trade_shards)
+        self._trades = TradeFeed(runtime.bus, runtime.clock, log_fanout, shards=runtime.common.trade_shards)
         self._metrics = MetricsFeed(runtime.bus, self._fanout)
         chart_fanout = ChartFanout(hub, encoder, payloads, flusher, self._fanout.delivered)
         answers = ChartAnswers(encoder, payloads)
@@ -77,21 +88,32 @@ class GatewayApp:
         subscriber = Subscriber(
             hub, market, self._prices, self._fanout, self._windows, settings.price_batch_audience, runtime.clock
         )
-        catch_up = CatchUp(market, self._fanout, chart_fanout, flusher, window, runtime.clock)
-        handlers = self._make_handlers(auth, hub, subscriber, catch_up)
+        catch_up = CatchUp(market, self._fanout, chart_fanout, flusher, log_fanout.window, runtime.clock)
+        self._sessions = Sessions(
+            runtime.bus,
+            runtime.instance,
+            settings.recovery_seconds,
+            resume=lambda outbox: handlers.drained(outbox),  # noqa: PLW0108 - made below
+            beat=lambda session: log_fanout.beat(session.outbox, self._trades.cursor),
+        )
+        recovery = Recovery(runtime.bus, self._sessions, self._trades, log_fanout, flusher, runtime.tasks.spawn)
+        arrivals = self._make_arrivals(auth, hub, subscriber, recovery)
+        handlers = self._make_handlers(hub, subscriber, catch_up, arrivals)
         socket_settings = ConnectionSettings(parsers=parsers, connect_timeout=settings.connect_timeout_ms / 1000)
         self._server = self._make_server(
             lambda connection: Client(connection, socket_settings, encoder, flusher, handlers)
         )
         self._vitals.watch(self._server, hub, handlers, self._fanout, flusher, self._prices, self._charts)
+        self._vitals.watch_log(log_fanout, self._trades, self._sessions, recovery)
         self._address = ""
 
     async def start(self) -> None:
-        """Know where the logs end, then let clients in."""
+        """Read the last minutes of the logs, then let clients in."""
         tasks = self._runtime.tasks
         await self._trades.start()
         tasks.spawn("price-feed", self._prices.run())
         tasks.spawn("trade-feed", self._trades.run())
+        tasks.spawn("sessions", self._sessions.run())
         tasks.spawn("metrics-feed", self._metrics.run())
         tasks.spawn("chart-feed", self._charts.run())
         tasks.spawn("chart-requests", self._chart_requests.run())
@@ -134,19 +156,29 @@ class GatewayApp:
             rules=ChartRules(settings.max_charts, settings.candle_fill_gaps, common.candle_grace_ms),
         )
 
-    def _make_handlers(self, auth: AuthSettings, hub: Hub, subscriber: Subscriber, catch_up: CatchUp) -> Handlers:
+    def _make_arrivals(self, auth: AuthSettings, hub: Hub, subscriber: Subscriber, recovery: Recovery) -> Arrivals:
+        return Arrivals(
+            greeting=Greeting(self._runtime.instance, version("tickwire")),
+            clock=self._runtime.clock,
+            hub=hub,
+            subscriber=subscriber,
+            charts=self._chart_requests,
+            feed=self._trades,
+            sessions=self._sessions,
+            recovery=recovery,
+            verifier=TokenVerifier(auth),
+            auth_mode=self._settings.auth_mode,
+        )
+
+    def _make_handlers(self, hub: Hub, subscriber: Subscriber, catch_up: CatchUp, arrivals: Arrivals) -> Handlers:
         settings = self._settings
         return Handlers(
-            gateway=self._runtime.instance,
-            version=version("tickwire"),
-            clock=self._runtime.clock,
             hub=hub,
             windows=self._windows,
             subscriber=subscriber,
             charts=self._chart_requests,
             catch_up=catch_up,
-            verifier=TokenVerifier(auth),
-            auth_mode=settings.auth_mode,
+            arrivals=arrivals,
             rates=EventRates(settings.rate_limit_default, settings.rate_limit_burst, settings.event_rates()),
             max_subscriptions=settings.max_subscriptions,
             max_symbols=settings.max_symbols_per_request,

@@ -10,9 +10,9 @@ from typing import Final
 
 from services.gateway.chart_fanout import ChartFanout
 from services.gateway.fanout import Fanout
+from services.gateway.log_window import LogWindow
 from services.gateway.market import Change, Market
 from services.gateway.outbox import NOT_BEHIND, Flusher, Outbox
-from services.gateway.trade_window import TradeWindow
 from shared.clock import Clock
 from shared.names import events
 from shared.names.close_reasons import FELL_BEHIND
@@ -30,7 +30,7 @@ class CatchUp:
         fanout: Fanout,
         charts: ChartFanout,
         flusher: Flusher,
-        window: TradeWindow,
+        window: LogWindow,
         clock: Clock,
     ) -> None:
         self._market = market
@@ -63,13 +63,11 @@ class CatchUp:
     def _replay(self, member: Outbox, position: int) -> None:
         chunk: list[bytes] = []
         size = 0
-        for index, room, event in self._window.since(position):
+        for entry in self._window.since(position, member.rooms):
             if member.behind:
-                member.log_position = index
+                member.log_position = entry.index
                 return
-            if room not in member.rooms:
-                continue
-            frame = event.frame(member.parser)
+            frame = self._window.frame(entry, member.parser, member.recovers)
             chunk.append(frame)
             size += len(frame)
             if size >= CATCH_UP_BYTES:

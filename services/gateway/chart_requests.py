@@ -9,6 +9,7 @@ written at once, and a client whose socket is full gets the next one when it has
 import asyncio
 import itertools
 from collections.abc import Mapping
+from math import inf
 from typing import Final, NamedTuple
 
 from protocol.socketio.packets import Value
@@ -20,7 +21,7 @@ from services.gateway.outbox import Flusher, Outbox
 from services.gateway.payloads import Payload
 from services.gateway.requests import Request, RequestError, check_room_for_one, check_symbol
 from services.gateway.subscriptions import Subscriptions
-from shared.intervals import INTERVALS
+from shared.intervals import INTERVALS, start_of
 from shared.names import error_codes
 
 PATIENCE_S: Final = 3.0
@@ -41,9 +42,9 @@ OBJECT_FORM: Final = OPTIONS | {"symbol", "interval", "tf"}
 
 
 class _Waiter(NamedTuple):
-    """A request that has no answer yet."""
+    """A request that has no answer yet; without one, a client that has come back and waits for what it missed."""
 
-    request: Request
+    request: Request | None
     subscriptions: Subscriptions
     series: Series
     wanted: Wanted
@@ -120,6 +121,21 @@ class ChartRequests:
             answer["interval"] = interval
         request.succeed(answer)
 
+    def restore(self, subscriptions: Subscriptions, symbol: str, interval: str, since_ms: int) -> None:
+        """Watch a chart on behalf of a client that has come back, and send every bar since it was last here."""
+        series = self._feed.watch(symbol, interval)
+        if series is None:
+            return
+        subscriptions.charts()[symbol, interval] = series
+        since = max(
+            0, start_of(since_ms, series.length) - series.length
+        )  # the one before may have been closed or revised since
+        waiter = _Waiter(None, subscriptions, series, Wanted(MOST_BARS, since), inf)
+        if series.ready:
+            self._answer(waiter)
+        else:
+            self._reading.setdefault(series, []).append(waiter)
+
     def depart(self, subscriptions: Subscriptions) -> None:
         """The client is gone: leave everything."""
         subscriptions.gone = True
@@ -164,6 +180,9 @@ class ChartRequests:
         outbox = subscriptions.outbox
         if subscriptions.gone:
             return
+        if request is None:
+            self._continue(waiter)
+            return
         if not waiter.is_subscribed:
             request.fail(RequestError(error_codes.NOT_SUBSCRIBED, symbol=series.symbol, interval=series.interval))
             return
@@ -179,9 +198,19 @@ class ChartRequests:
         self._fanout.join(series, outbox)
         self._flusher.sent_bytes += outbox.flush()
 
+    def _continue(self, waiter: _Waiter) -> None:
+        series, outbox = waiter.series, waiter.subscriptions.outbox
+        if not waiter.is_subscribed or self._fanout.has(series, outbox):
+            return
+        if outbox.behind:
+            self._blocked.setdefault(outbox, []).append(waiter)
+            return
+        self._fanout.send_to(series, series.bars(waiter.wanted.since or 0), outbox)
+        self._fanout.join(series, outbox)
+
     def _refuse(self, waiter: _Waiter) -> None:
         subscriptions, series = waiter.subscriptions, waiter.series
-        if subscriptions.gone:
+        if subscriptions.gone or waiter.request is None:
             return
         if waiter.is_subscribed and not self._fanout.has(series, subscriptions.outbox):
             self._leave(subscriptions, series.symbol, series.interval)

@@ -32,8 +32,8 @@ class Namespaces(Protocol):
     def answered(self, client: "Client", received: AckReceived) -> None:
         """A client answered what `client.ask` sent."""
 
-    def left(self, client: "Client", namespace: str) -> None:
-        """A client left, was put out or is gone."""
+    def left(self, client: "Client", namespace: str, *, for_good: bool) -> None:
+        """A client left or was put out, for good, or its connection is gone and it may come back."""
 
     def drained(self, outbox: Outbox) -> None:
         """A client that was behind takes more."""
@@ -76,17 +76,22 @@ class Client:
 
     # What the application calls
 
-    def accept(self, namespace: str, sid: str) -> None:
-        """Let the client into a namespace that it asked for."""
-        self._send(self._socket.accept(namespace, sid))
+    @property
+    def is_open(self) -> bool:
+        """Whether anything can still be sent."""
+        return not self.connection.has_ended
+
+    def accept(self, namespace: str, sid: str, pid: str | None = None) -> None:
+        """Let the client into a namespace that it asked for; with a `pid` it can come back to where it was."""
+        self._send(self._socket.accept(namespace, sid, pid))
 
     def refuse(self, namespace: str, message: str, data: Value = None) -> None:
         """Turn it down. Stock clients do not try again by themselves: for final verdicts only."""
         self._send(self._socket.refuse(namespace, message, data))
 
-    def emit(self, namespace: str, event: str, *args: Value) -> None:
-        """Send an event to this client alone."""
-        self._send(self._socket.send_event(namespace, event, *args))
+    def emit(self, namespace: str, event: str, *args: Value, cursor: str | None = None) -> None:
+        """Send an event to this client alone, with where it is in the logs if it can recover."""
+        self._send(self._socket.send_event(namespace, event, *args, offset=cursor))
 
     def ask(self, namespace: str, event: str, *args: Value, token: object) -> None:
         """Send an event that the client is to answer; `Namespaces.answered` gets `token` back."""
@@ -105,7 +110,7 @@ class Client:
     def disconnect(self, namespace: str) -> None:
         """Put the client out of a namespace; its connection stays."""
         self._send(self._socket.disconnect(namespace))
-        self._namespaces.left(self, namespace)
+        self._namespaces.left(self, namespace, for_good=True)
 
     def kick(self) -> None:
         """Put the client out of every namespace, then end its connection; it does not come back by itself."""
@@ -128,7 +133,7 @@ class Client:
             case ConnectRequested(namespace, auth):
                 self._namespaces.connect(self, namespace, auth)
             case NamespaceLeft(namespace):
-                self._namespaces.left(self, namespace)
+                self._namespaces.left(self, namespace, for_good=True)
             case AckReceived():
                 self._namespaces.answered(self, happening)
             case AckUnknown() | None:
@@ -144,7 +149,7 @@ class Client:
     def closed(self, _reason: CloseReason) -> None:
         """The connection has ended."""
         for left in self._socket.close():
-            self._namespaces.left(self, left.namespace)
+            self._namespaces.left(self, left.namespace, for_good=False)
         if self._outbox is not None:
             self._outbox.drop()
 

@@ -131,17 +131,25 @@ class Host:
 
 
 class EngineConnection:
-    """One client, whatever it speaks above Engine.IO."""
+    """One client, whatever it speaks above Engine.IO.
 
-    __slots__ = ("_application", "_ended", "_host", "_prober", "_session", "carrier", "due")
+    Attributes:
+        carrier: what carries its frames now.
+        is_from_python: whether it is python-engineio's client, as far as it says.
+    """
 
-    def __init__(self, host: Host, carrier: Carrier, sid: str, transport: Transport) -> None:
+    __slots__ = ("_application", "_ended", "_host", "_prober", "_session", "carrier", "due", "is_from_python")
+
+    def __init__(
+        self, host: Host, carrier: Carrier, sid: str, transport: Transport, *, is_from_python: bool = False
+    ) -> None:
         self._host = host
         self.carrier = carrier
         self._session = Session(host.session_settings, sid, transport, host.loop.time())
         self._application: Application | None = None
         self._prober: Prober | None = None
         self._ended = False
+        self.is_from_python = is_from_python
         self.due: Due | None = None
 
     @property
@@ -153,6 +161,11 @@ class EngineConnection:
     def writable(self) -> bool:
         """Whether the carrier takes more now."""
         return self.carrier.writable
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing can be sent any more."""
+        return self._ended
 
     @property
     def sid(self) -> str:

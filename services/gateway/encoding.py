@@ -27,8 +27,13 @@ class Encoder:
         return self.parsers.index(parser)
 
     def event(self, name: ServerEvent, *args: Value) -> "Encoded":
-        """An event for many clients."""
+        """An event for many clients. A text as its last argument would be taken for a cursor (protocol reference 5)."""
+        assert not isinstance(args[-1], str)
         return Encoded(partial(self._event, Event(name.value, args)))
+
+    def log_event(self, name: ServerEvent, args: Sequence[Value]) -> "Encoded":
+        """An entry of the log; its last argument may be a cursor, as no other event's may (protocol reference 5)."""
+        return Encoded(partial(self._event, Event(name.value, tuple(args))))
 
     def price_update(self, payload: Value) -> "Encoded":
         """A `price:update`, the most frequent of all events: only its payload is written, and not checked again."""

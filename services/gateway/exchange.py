@@ -4,12 +4,15 @@ Made by `http.py`, which reads requests; answered by `Server` and by polls.
 """
 
 import asyncio
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Protocol
+from typing import Final, Protocol
 
 Headers = Sequence[tuple[str, str]]
+
+_names_python: Final = re.compile("python", re.IGNORECASE).search
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,11 @@ class HttpRequest:
     def is_framed(self) -> bool:
         """Whether it announces a body."""
         return bool(self.count("content-length") or self.count("transfer-encoding"))
+
+    @property
+    def is_from_python(self) -> bool:
+        """Whether it comes from python-engineio's client, as far as its user agent says."""
+        return _names_python(self.header("user-agent") or "") is not None
 
     def count(self, name: str) -> int:
         """How many headers have this name."""

@@ -1,7 +1,7 @@
-"""Delivers events to rooms: encode once for each parser, append the same bytes to every member, write once a turn.
+"""Delivers prices and figures: encode once for each parser, append the same bytes to every member, write once a turn.
 
-Fed by the price, trade and metrics feeds; feeds outboxes, and the window for those that are behind (`catch_up.py`). The
-loops over members are the gateway's hot path.
+Fed by the price and metrics feeds; feeds outboxes. The loops over members are the gateway's hot path. The log has a
+fan-out of its own (`log_fanout.py`), and so have charts.
 """
 
 from collections.abc import Iterable, Sequence
@@ -9,10 +9,9 @@ from collections.abc import Iterable, Sequence
 from services.gateway.encoding import Encoded, Encoder
 from services.gateway.hub import Hub, Room
 from services.gateway.market import UNKNOWN, Change
-from services.gateway.outbox import NOT_BEHIND, Flusher, Outbox
+from services.gateway.outbox import Flusher, Outbox
 from services.gateway.payloads import Payload, Payloads, batch_extras
-from services.gateway.trade_window import TradeWindow
-from shared.messages import Price, Trade
+from shared.messages import Price
 from shared.names import events
 from shared.names.events import ServerEvent
 
@@ -24,12 +23,11 @@ class Fanout:
         delivered: how many events were handed to clients, by name.
     """
 
-    def __init__(self, hub: Hub, encoder: Encoder, payloads: Payloads, flusher: Flusher, window: TradeWindow) -> None:
+    def __init__(self, hub: Hub, encoder: Encoder, payloads: Payloads, flusher: Flusher) -> None:
         self._hub = hub
         self._encoder = encoder
         self._payloads = payloads
         self._flusher = flusher
-        self._window = window
         self.delivered: dict[ServerEvent, int] = dict.fromkeys(ServerEvent, 0)
 
     def price(self, symbol: str, price: Price, base: int) -> None:
@@ -88,27 +86,6 @@ class Fanout:
             member.owed_prices = {}
         owe(member.owed_prices, symbol, base)
 
-    def trade(self, symbol: str, trade: Trade) -> None:
-        """Send one trade of the log to everybody in its room."""
-        room = self._hub.find(events.trades_room(symbol))
-        if room is not None:
-            self._log_entry(room, ServerEvent.TRADE_NEW, self._payloads.trade(trade))
-
-    def notification(self, user_id: str, trade: Trade) -> None:
-        """Send one trade to the user whom it concerns."""
-        room = self._hub.find(events.user_room(user_id))
-        if room is not None:
-            payload = self._payloads.trade_notification(trade, user_id)
-            self._log_entry(room, ServerEvent.TRADE_NOTIFICATION, payload)
-
-    def wants_trades(self, symbol: str) -> bool:
-        """Whether anybody would get this symbol's trades."""
-        return self._hub.find(events.trades_room(symbol)) is not None
-
-    def wants_user(self, user_id: str) -> bool:
-        """Whether this user is here."""
-        return self._hub.find(events.user_room(user_id)) is not None
-
     def metrics(self, payload: Payload) -> None:
         """Send the cluster's figures to the admins."""
         room = self._hub.find(events.ADMIN_ROOM)
@@ -119,31 +96,6 @@ class Fanout:
             for member in members:
                 member.send(event.frame(parser))
             self.delivered[ServerEvent.METRICS] += len(members)
-
-    def _log_entry(self, room: Room, name: ServerEvent, payload: Payload) -> None:
-        event = self._encoder.event(name, payload)
-        if self._flusher.behind:
-            index = self._window.append(room.name, event)
-        else:
-            index = NOT_BEHIND
-            if len(self._window):
-                self._window.clear()
-        touched: list[Outbox] = []
-        for parser, members in enumerate(room.members):
-            if not members:
-                continue
-            frame = event.frame(parser)
-            self.delivered[name] += len(members)
-            for member in members:
-                if member.behind:
-                    if member.log_position == NOT_BEHIND:
-                        member.log_position = index
-                    continue
-                queue = member.queue
-                if not queue:
-                    touched.append(member)
-                queue.append(frame)
-        self._flusher.touch_all(touched)
 
 
 def owe(owed: dict[str, int], symbol: str, base: int) -> None:

@@ -5,28 +5,26 @@ prices follow, so that a client always sees: ack, snapshot, updates. Charts alon
 be read first: see `chart_requests.py`.
 """
 
-import secrets
 from collections.abc import Callable, Mapping
-from typing import Final, Literal
+from typing import Final
 
 from protocol.socketio.happenings import AckReceived, EventReceived
 from protocol.socketio.packets import Value
+from services.gateway.arrivals import Arrivals, Member
 from services.gateway.catch_up import CatchUp
 from services.gateway.chart_requests import ChartRequests
-from services.gateway.client import INVALID_NAMESPACE, Client
+from services.gateway.client import Client
 from services.gateway.hub import Hub
 from services.gateway.limits import ClientLimits, EventRates
 from services.gateway.outbox import Outbox
 from services.gateway.payloads import Payload, identity_payload
 from services.gateway.requests import Request, RequestError, check_room_for_one, check_symbol, shown_symbol
-from services.gateway.subscriptions import IMMEDIATE, Delivery, Subscriber, Subscriptions
+from services.gateway.subscriptions import IMMEDIATE, Delivery, Subscriber
 from services.gateway.windows import Windows
-from shared.clock import Clock
-from shared.identity import AuthError, AuthFailure, Identity, TokenVerifier
 from shared.log import get_logger
 from shared.names import error_codes, events
 from shared.names.error_codes import ErrorCode
-from shared.names.events import NAMESPACE, ClientEvent, ServerEvent
+from shared.names.events import ClientEvent
 
 log = get_logger(__name__)
 
@@ -38,47 +36,28 @@ ERRORS: Final = "error:"
 """With a code behind it, the rate limit of that error's events: a flood is not answered by a flood, and is told so."""
 
 
-class Member:
-    """What the gateway keeps of one client in the namespace."""
-
-    __slots__ = ("identity", "limits", "subscriptions")
-
-    def __init__(self, outbox: Outbox, rates: EventRates) -> None:
-        self.identity: Identity | None = None
-        self.limits = ClientLimits(rates)
-        self.subscriptions = Subscriptions(outbox)
-
-
 class Handlers:
     """Serves every client of a gateway; implements `Namespaces`."""
 
     def __init__(  # noqa: PLR0913 - the parts of one gateway
         self,
         *,
-        gateway: str,
-        version: str,
-        clock: Clock,
         hub: Hub,
         windows: Windows,
         subscriber: Subscriber,
         charts: ChartRequests,
         catch_up: CatchUp,
-        verifier: TokenVerifier,
-        auth_mode: Literal["optional", "required"],
+        arrivals: Arrivals,
         rates: EventRates,
         max_subscriptions: int,
         max_symbols: int,
     ) -> None:
-        self._gateway = gateway
-        self._version = version
-        self._clock = clock
         self._hub = hub
         self._windows = windows
         self._subscriber = subscriber
         self._charts = charts
         self._catch_up = catch_up
-        self._verifier = verifier
-        self._token_required = auth_mode == "required"
+        self._arrivals = arrivals
         self._rates = rates
         self._max_subscriptions = max_subscriptions
         self._max_symbols = max_symbols
@@ -104,29 +83,12 @@ class Handlers:
     # `Namespaces`
 
     def connect(self, client: Client, namespace: str, auth: Mapping[str, Value]) -> None:
-        """Check the token, if there is one, and let the client in."""
-        if namespace != NAMESPACE:
-            client.refuse(namespace, INVALID_NAMESPACE)
-            return
-        token = auth.get("token")
-        identity: Identity | None = None
+        """Check the token, if there is one, and let the client in, now or when it has got what it missed."""
         try:
-            if token is not None:
-                identity = self._identify(token)
-            elif self._token_required:
-                raise RequestError(error_codes.AUTHENTICATION_REQUIRED)
+            self._arrivals.connect(client, namespace, auth, ClientLimits(self._rates))
         except RequestError as error:
-            self.errors[error.error] += 1
+            self._count_error(error.error)
             client.refuse(namespace, error.error.message, error.payload)
-            return
-        client.accept(namespace, secrets.token_urlsafe(15))
-        member = Member(client.outbox, self._rates)
-        client.member = member
-        hello: Payload = {"server_time": self._clock.now_ms(), "gateway": self._gateway, "version": self._version}
-        client.emit(NAMESPACE, ServerEvent.HELLO, hello)
-        self._subscriber.arrive(client.outbox)
-        if identity is not None:
-            self._become(client, member, identity)
 
     def event(self, client: Client, received: EventReceived) -> None:
         """Count, limit and answer one event."""
@@ -143,7 +105,8 @@ class Handlers:
                 raise RequestError(error_codes.RATE_LIMITED, event=request.event, retry_after_ms=int(wait * 1000) + 1)
             if handler is None:
                 raise RequestError(error_codes.UNKNOWN_EVENT, event=request.event)
-            handler(request, member)
+            with self._arrivals.changing(member, known):
+                handler(request, member)
         except RequestError as error:
             if request.wants_ack or not member.limits.take(f"{ERRORS}{error.error.code}", now):
                 request.fail(error)
@@ -153,10 +116,11 @@ class Handlers:
     def answered(self, client: Client, received: AckReceived) -> None:
         """Nothing is ever asked of a client."""
 
-    def left(self, client: Client, namespace: str) -> None:
+    def left(self, client: Client, namespace: str, *, for_good: bool) -> None:
         """Leave every room."""
         member, client.member = client.member, None
         if isinstance(member, Member):
+            self._arrivals.left(member, for_good=for_good)
             self._charts.depart(member.subscriptions)
             self._subscriber.depart(member.subscriptions)
             log.debug("client_left", namespace=namespace)
@@ -166,13 +130,14 @@ class Handlers:
         if outbox.resume():
             self._catch_up.catch_up(outbox)
             self._charts.drained(outbox)
+            self._arrivals.drained(outbox)
 
     # The events
 
     def _authenticate(self, request: Request, member: Member) -> None:
-        identity = self._identify(request.text(0, "token"))
+        identity = self._arrivals.identify(request.text(0, "token"))
         request.succeed(identity_payload(identity))
-        self._become(request.client, member, identity)
+        self._arrivals.become(request.client, member, identity)
 
     def _subscribe_price(self, request: Request, member: Member) -> None:
         delivery = self._delivery(request.options(1, PRICE_OPTIONS))
@@ -211,7 +176,7 @@ class Handlers:
         def join(symbol: str) -> Payload:
             if symbol not in member.subscriptions.trades():
                 check_room_for_one(len(member.subscriptions), self._max_subscriptions)
-            self._subscriber.join_trades(member.subscriptions, symbol)
+            self._arrivals.join_trades(member, symbol)
             return {}
 
         self._each_symbol(request, join)
@@ -234,26 +199,6 @@ class Handlers:
         request.succeed({})
 
     # What they share
-
-    def _identify(self, token: Value) -> Identity:
-        try:
-            if not isinstance(token, str):
-                raise AuthError(AuthFailure.MALFORMED)
-            return self._verifier.verify(token, self._clock.now_ms())
-        except AuthError as error:
-            raise RequestError(error_codes.AUTHENTICATION_FAILED, reason=error.reason.value) from None
-
-    def _become(self, client: Client, member: Member, identity: Identity) -> None:
-        """Take an identity, leaving the rooms of the one before."""
-        outbox = client.outbox
-        if member.identity is not None:
-            self._hub.leave(events.user_room(member.identity.user_id), outbox)
-            self._hub.leave(events.ADMIN_ROOM, outbox)
-        member.identity = identity
-        self._hub.join(events.user_room(identity.user_id), outbox)
-        if identity.is_admin:
-            self._hub.join(events.ADMIN_ROOM, outbox)
-        client.emit(NAMESPACE, ServerEvent.AUTHENTICATED, identity_payload(identity))
 
     def _each_symbol(self, request: Request, act: Callable[[str], Payload]) -> None:
         """Do something for each symbol of a request and answer it: one verdict, or one for each."""

@@ -39,6 +39,7 @@ class Outbox:
         parser: index of the client's parser.
         rooms: names of the rooms it is in; kept by `Hub`.
         behind: whether its socket is full; then only `owed_prices`, `owed_batches` and `log_position` grow.
+        recovers: whether it carries the cursor of log entries, so that it can come back to where it was.
         owed_prices: symbol -> `seq` of the last price that it got, where the next update would build on another: missed
             while it was behind, or sent outside its window.
         owed_batches: the same for batches.
@@ -48,6 +49,7 @@ class Outbox:
 
     __slots__ = (
         "_flusher",
+        "_held",
         "_queued_bytes",
         "behind",
         "link",
@@ -57,6 +59,7 @@ class Outbox:
         "owes_market",
         "parser",
         "queue",
+        "recovers",
         "rooms",
     )
 
@@ -67,7 +70,9 @@ class Outbox:
         self.rooms: set[str] = set()
         self.queue: list[bytes] = []
         self._queued_bytes = 0
+        self._held = False
         self.behind = False
+        self.recovers = False
         self.owed_prices: dict[str, int] | None = None
         self.owed_batches: dict[str, int] | None = None
         self.owes_market = False
@@ -85,9 +90,9 @@ class Outbox:
                 self._flusher.end_soon(self.link)
 
     def flush(self) -> int:
-        """Write what is queued, in one piece; returns its bytes. Nothing happens while the socket is full."""
+        """Write what is queued, in one piece; returns its bytes. Nothing happens while the socket is full, or held."""
         queue = self.queue
-        if not queue or self.behind:
+        if not queue or self.behind or self._held:
             return 0
         frames = queue[0] if len(queue) == 1 else b"".join(queue)
         queue.clear()
@@ -100,8 +105,21 @@ class Outbox:
         """The socket is full: from now on the client owes instead of queueing."""
         if not self.behind:
             self.behind = True
-            self._flusher.behind += 1
             self._flusher.passes_behind += 1
+
+    def hold(self) -> None:
+        """Write nothing until `release`: what it is told now is not saved yet. For a fraction of a second only."""
+        self._held = True
+
+    def release(self) -> bool:
+        """Write what was held; whether `resume` is to be called, since its socket has drained meanwhile."""
+        if not self._held:
+            return False
+        self._held = False
+        if self.behind:
+            return self.link.writable
+        self._flusher.sent_bytes += self.flush()
+        return False
 
     def resume(self) -> bool:
         """The socket has drained: write what was queued.
@@ -109,10 +127,9 @@ class Outbox:
         Returns:
             Whether the socket takes more, so that `CatchUp` is to write what is owed.
         """
-        if not self.behind:
+        if not self.behind or self._held:
             return False
         self.behind = False
-        self._flusher.behind -= 1
         self._queued_bytes = 0
         self._flusher.sent_bytes += self.flush()
         return not self.behind
@@ -120,9 +137,8 @@ class Outbox:
     def drop(self) -> None:
         """The client is gone: hold nothing of it."""
         self.queue.clear()
-        if self.behind:
-            self.behind = False
-            self._flusher.behind -= 1
+        self._held = False
+        self.behind = False
         self.owed_prices = self.owed_batches = None
         self.owes_market = False
         self.log_position = NOT_BEHIND
@@ -136,7 +152,6 @@ class Flusher:
         max_queued_bytes: control frames of a client that is behind.
 
     Attributes:
-        behind: how many outboxes are behind now.
         sent_bytes: handed to sockets so far.
         passes_behind: how many times a client fell behind.
     """
@@ -146,7 +161,6 @@ class Flusher:
         self.max_queued_bytes = max_queued_bytes
         self._touched: list[Outbox] = []
         self._scheduled = False
-        self.behind = 0
         self.sent_bytes = 0
         self.passes_behind = 0
 

@@ -41,9 +41,6 @@ FEW_PACKETS: Final = 15
 _takes_all: Final = re.compile("Mozilla/|node-XMLHttpRequest").match
 """User agents of the JavaScript clients, which take any number."""
 
-_is_python: Final = re.compile("python", re.IGNORECASE).search
-"""User agents of python-engineio's clients: to them a goodbye means never to come back, a failed poll to reconnect."""
-
 TEXT: Final = "text/plain; charset=UTF-8"
 _is_zero: Final = re.compile(r"\s*q\s*=\s*0(\.0*)?\s*$").match
 """A weight that says: anything but this coding (RFC 9110 section 12.4.2)."""
@@ -281,7 +278,8 @@ class Polling:
 
 
 def _fails_poll(exchange: Exchange, reason: CloseReason) -> bool:
-    return reason.reconnect and _is_python(exchange.request.header("user-agent") or "") is not None
+    """To python-engineio's clients a goodbye means never to come back, a failed poll to reconnect."""
+    return reason.reconnect and exchange.request.is_from_python
 
 
 def refuse(exchange: Exchange, headers: Headers) -> None:

@@ -266,7 +266,7 @@ class Server:
         limits = PayloadLimits(max_bytes=mount.session_settings.max_payload)
         carrier = Polling(limits, mount.websocket_limits, self._cors_headers, first, self._loop.time)
         carrier.park(exchange)
-        self._open(host, mount, carrier, sid, Transport.POLLING)
+        self._open(host, mount, carrier, sid, exchange.request)
 
     def _open_websocket(
         self, exchange: Exchange, mount: Mount, host: Host, polling: EngineConnection | None, rest: bytes
@@ -291,7 +291,7 @@ class Server:
         _tune(exchange.transport)
         exchange.transport.set_protocol(carrier)
         if polling is None:
-            self._open(host, mount, carrier, secrets.token_urlsafe(15), Transport.WEBSOCKET)
+            self._open(host, mount, carrier, secrets.token_urlsafe(15), request)
         else:
             probe = Probe(polling, carrier)
             carrier.serve(probe)
@@ -302,8 +302,9 @@ class Server:
         if rest:
             carrier.data_received(rest)
 
-    def _open(self, host: Host, mount: Mount, carrier: WebSocket | Polling, sid: str, transport: Transport) -> None:
-        connection = EngineConnection(host, carrier, sid, transport)
+    def _open(self, host: Host, mount: Mount, carrier: WebSocket | Polling, sid: str, request: HttpRequest) -> None:
+        transport = Transport.WEBSOCKET if request.is_upgrade else Transport.POLLING
+        connection = EngineConnection(host, carrier, sid, transport, is_from_python=request.is_from_python)
         self._by_sid[sid] = connection, mount
         self.connections.add(connection)
         self.accepted += 1

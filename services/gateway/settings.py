@@ -2,7 +2,9 @@
 
 import re
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
+
+import msgspec
 
 from shared.settings import NotNegative, Port, Positive, setting
 
@@ -37,8 +39,11 @@ class GatewaySettings:
     max_buffered_bytes: Positive = setting(
         1_048_576, "unsent bytes of one client beside prices and trades, until it is disconnected", "bytes"
     )
-    trade_window: Positive = setting(
-        100_000, "trades kept in memory for clients that are behind; who is further behind is disconnected", "trades"
+    recovery_seconds: Annotated[int, msgspec.Meta(ge=1, le=600)] = setting(
+        120, "a client that comes back within this time, to any gateway, gets the trades that it missed", "s"
+    )
+    log_window_bytes: Positive = setting(
+        67_108_864, "newest log entries kept in memory for clients that are behind or come back", "bytes"
     )
     price_batch_ms: Positive = setting(100, "window of `price:batch`", "ms")
     price_batch_audience: Literal["everyone", "subscribers", "off"] = setting(

@@ -47,7 +47,7 @@ class Subscriptions:
     def __init__(self, outbox: Outbox) -> None:
         self.outbox = outbox
         self._prices: dict[str, Delivery] | None = None
-        self._trades: set[str] | None = None
+        self._trades: dict[str, int] | None = None
         self._charts: dict[tuple[str, str], Series] | None = None
         self.gone = False
 
@@ -60,10 +60,10 @@ class Subscriptions:
             self._prices = {}
         return self._prices
 
-    def trades(self) -> set[str]:
-        """Symbols."""
+    def trades(self) -> dict[str, int]:
+        """Symbol -> position in its log behind which the client's trades begin."""
         if self._trades is None:
-            self._trades = set()
+            self._trades = {}
         return self._trades
 
     def charts(self) -> dict[tuple[str, str], Series]:
@@ -131,14 +131,14 @@ class Subscriber:
         if delivery.as_batch:
             self._settle_audience(subscriptions)
 
-    def join_trades(self, subscriptions: Subscriptions, symbol: str) -> None:
-        """Subscribe trades; harmless when subscribed."""
-        subscriptions.trades().add(symbol)
+    def join_trades(self, subscriptions: Subscriptions, symbol: str, position: int) -> None:
+        """Subscribe trades behind a position of the symbol's log; harmless when subscribed."""
+        subscriptions.trades().setdefault(symbol, position)
         self._hub.join(events.trades_room(symbol), subscriptions.outbox)
 
     def leave_trades(self, subscriptions: Subscriptions, symbol: str) -> None:
         """Unsubscribe trades; harmless when not subscribed."""
-        subscriptions.trades().discard(symbol)
+        subscriptions.trades().pop(symbol, None)
         self._hub.leave(events.trades_room(symbol), subscriptions.outbox)
 
     def depart(self, subscriptions: Subscriptions) -> None:

@@ -1,85 +1,196 @@
-"""The trade logs from Redis, read by position: nothing is lost while the log holds it.
+"""The trade logs from Redis, read by position: nothing is lost while a log holds it.
 
-One connection reads all shards of trades and of users, from where they ended when the gateway started; after any fault
-it goes on where it was. An entry that nobody here wants is not decoded. Feeds `Fanout`.
+All shards of trades and of users are read from a few minutes before the gateway started, so that clients of another
+one can come back to it at once; after any fault reading goes on where it was. Feeds `LogFanout`.
 """
 
+import asyncio
+from collections.abc import Sequence
 from typing import Final
 
-from services.gateway.fanout import Fanout
-from shared.bus.entries import StreamEntry, entry_ms
+from services.gateway.cursor import BEGINNING, Cursor, id_of, position_of
+from services.gateway.log_fanout import LogFanout
+from services.gateway.log_window import LogEntry
+from shared.bus.entries import StreamEnds, StreamEntry
 from shared.bus.redis_bus import LONGEST_BLOCK_MS, RedisBus
 from shared.bus.retrying import keep_trying
+from shared.clock import Clock
 from shared.log import get_logger
-from shared.messages import DecodeError, decode_trade
-from shared.names import redis_keys
+from shared.names import events, redis_keys
+from shared.tasks import TaskGroup
 
 log = get_logger(__name__)
 
 READ_COUNT: Final = 250
 """Entries of one shard in one turn: what one client gets of them in one write stays small."""
 
+FIRST_READ_COUNT: Final = 2_000
+"""The same before there are clients."""
+
+LOOK_BACK_MS: Final = 240_000
+"""History that a gateway begins with: the window in which clients come back, and how old a cursor may be then."""
+
+FORK_LOOK_BACK: Final = 2_000
+"""Entries in which the common past of two histories is looked for."""
+
 
 class TradeFeed:
-    """One gateway's position in the logs."""
+    """One gateway's position in the logs.
 
-    def __init__(self, bus: RedisBus, fanout: Fanout, *, shards: int) -> None:
+    Args:
+        bus: where the logs are.
+        clock: for how far to look back.
+        fanout: is fed.
+        shards: logs of trades; there are as many of users.
+    """
+
+    def __init__(self, bus: RedisBus, clock: Clock, fanout: LogFanout, *, shards: int) -> None:
         self._bus = bus
+        self._clock = clock
         self._fanout = fanout
-        self._logs = [redis_keys.trade_log(n) for n in range(shards)] + [redis_keys.user_log(n) for n in range(shards)]
-        self._users = frozenset(redis_keys.user_log(shard) for shard in range(shards))
-        self._positions: dict[str, str] = {}
-        self.rejected = 0
+        self._shards = shards
+        self.logs = [redis_keys.trade_log(n) for n in range(shards)] + [redis_keys.user_log(n) for n in range(shards)]
+        self._number = {name: number for number, name in enumerate(self.logs)}
+        self._forgotten: list[set[bytes]] = [set() for _ in self.logs]
+        self._cursor = Cursor([BEGINNING] * len(self.logs))
+        self.forks = 0
+
+    @property
+    def cursor(self) -> str:
+        """Where a client is that has got everything up to now."""
+        return str(self._cursor)
+
+    @property
+    def positions(self) -> Sequence[int]:
+        """The same, by log."""
+        return self._cursor.positions
+
+    def trades_log(self, symbol: str) -> int:
+        """The number of the log that holds a symbol's trades."""
+        return redis_keys.shard_of(symbol, self._shards)
+
+    def user_log(self, user_id: str) -> int:
+        """The number of the log that holds a user's notifications."""
+        return self._shards + redis_keys.shard_of(user_id, self._shards)
 
     async def start(self) -> None:
-        """Take the logs' ends as the position: from here on nothing is missed.
+        """Read the last minutes of all logs: from here on nothing is missed.
 
         Raises:
             BusUnavailableError: Redis is away.
         """
-        self._positions = await self._bus.last_ids(self._logs)
+        earliest = (self._clock.now_ms() - LOOK_BACK_MS) << 64
+        all_ends = await self._bus.stream_ends(self.logs)
+        for number, name in enumerate(self.logs):
+            self._cursor.move(number, _begin_at(all_ends[name], earliest))
+        self._fanout.window.begin(self._cursor.positions)
+        for group in self._bus.slot_groups(self.logs):
+            while await self._read(group, FIRST_READ_COUNT, block_ms=0):
+                pass
 
     async def run(self) -> None:
         """Work until cancelled."""
-        await keep_trying("trade-feed", self._read_on)
+        async with TaskGroup() as tasks:
+            for group in self._bus.slot_groups(self.logs):
+                tasks.spawn(f"trade-feed-{group[0]}", self._follow(group))
+            await asyncio.Event().wait()
 
-    async def _read_on(self) -> None:
-        await self._notice_lost_history()
-        while True:
-            for stream, entries in (await self._bus.read(self._positions, READ_COUNT, LONGEST_BLOCK_MS)).items():
-                deliver = self._deliver_to_user if stream in self._users else self._deliver_to_room
-                for entry in entries:
-                    deliver(entry)
-                self._positions[stream] = entries[-1].id
+    async def _follow(self, group: Sequence[str]) -> None:
+        async def read_on() -> None:
+            await self._notice_forks(group)
+            while True:
+                await self._read(group, READ_COUNT, block_ms=LONGEST_BLOCK_MS)
 
-    async def _notice_lost_history(self) -> None:
-        """A log that ends before our position has lost what came after: reading on would wait for ever."""
-        for stream, last in (await self._bus.last_ids(self._logs)).items():
-            if _order(last) < _order(self._positions[stream]):
-                log.error("trade_log_lost_history", stream=stream, position=self._positions[stream], log_ends=last)
-                self._positions[stream] = "0-0"
+        await keep_trying("trade-feed", read_on)
 
-    def _deliver_to_room(self, entry: StreamEntry) -> None:
+    async def _read(self, group: Sequence[str], count: int, *, block_ms: int) -> int:
+        """Take what comes next of some logs; returns how many entries that were."""
+        positions = {name: id_of(self._cursor.positions[self._number[name]]) for name in group}
+        taken = 0
+        for name, entries in (await self._bus.read(positions, count, block_ms)).items():
+            number = self._number[name]
+            for entry in entries:
+                self._take(number, entry)
+            taken += len(entries)
+        return taken
+
+    def read_entry(self, number: int, item: StreamEntry) -> LogEntry | None:
+        """An entry of a log, without a cursor; None for one that cannot be read, which is counted."""
         try:
-            symbol = entry.fields[b"s"].decode()
-            if self._fanout.wants_trades(symbol):
-                self._fanout.trade(symbol, decode_trade(entry.fields[b"d"]))
-        except (KeyError, UnicodeDecodeError, DecodeError) as error:
-            self._reject(entry, error)
+            data = item.fields[b"d"]
+            if number < self._shards:
+                subject = item.fields[b"s"].decode()
+                room = events.trades_room(subject)
+            else:
+                subject = item.fields[b"u"].decode()
+                room = events.user_room(subject)
+        except (KeyError, UnicodeDecodeError) as error:
+            self._fanout.reject(item.id, error)
+            return None
+        return LogEntry(number, position_of(item.id), room, subject, data)
 
-    def _deliver_to_user(self, entry: StreamEntry) -> None:
-        try:
-            user_id = entry.fields[b"u"].decode()
-            if self._fanout.wants_user(user_id):
-                self._fanout.notification(user_id, decode_trade(entry.fields[b"d"]))
-        except (KeyError, UnicodeDecodeError, DecodeError) as error:
-            self._reject(entry, error)
+    def _take(self, number: int, item: StreamEntry) -> None:
+        entry = self.read_entry(number, item)
+        self._cursor.move(number, position_of(item.id))
+        if entry is None:
+            return
+        forgotten = self._forgotten[number]
+        if forgotten and entry.data in forgotten:  # appended again by who did not know that it had been there
+            forgotten.discard(entry.data)
+            return
+        entry.cursor = str(self._cursor)
+        self._fanout.deliver(entry)
 
-    def _reject(self, entry: StreamEntry, error: Exception) -> None:
-        self.rejected += 1
-        if self.rejected & (self.rejected - 1) == 0:  # the 1st, 2nd, 4th, 8th ...: never a flood
-            log.warning("log_entry_rejected", entry=entry.id, error=repr(error), rejected=self.rejected)
+    # Histories that differ
+
+    async def _notice_forks(self, group: Sequence[str]) -> None:
+        """Find logs that have lost entries which we had read: a replica that did not have them was promoted.
+
+        A log is replicated in its order, so where our last entry still stands nothing before it is missing (and an id
+        alone does not tell: new entries of another history may have higher ones). Where it does not, reading goes on
+        behind the last entry that both histories have.
+        """
+        all_ends = await self._bus.stream_ends(group)
+        for name in group:
+            number = self._number[name]
+            position = self._cursor.positions[number]
+            if not self._is_real(number, position):
+                continue
+            last = position_of(all_ends[name].last)
+            if last >= position:
+                newest = await self._bus.read_back(name, id_of(position), 1)
+                if not newest or position_of(newest[-1].id) == position:
+                    continue  # the same history, or one whose past has been trimmed
+            await self._join_history(name, number)
+
+    def _is_real(self, number: int, position: int) -> bool:
+        """Whether the position is that of an entry, not of a moment."""
+        newest = next(self._fanout.window.of_log(number), None)
+        return newest is not None and newest.position == position
+
+    async def _join_history(self, name: str, number: int) -> None:
+        """Go on behind the last common entry; what was lost and comes again has been delivered."""
+        position = self._cursor.positions[number]
+        found = {position_of(entry.id) for entry in await self._bus.read_back(name, id_of(position), FORK_LOOK_BACK)}
+        lost: set[bytes] = set()
+        common = max(found, default=BEGINNING)
+        for entry in self._fanout.window.of_log(number):
+            if entry.position in found:
+                common = entry.position
+                break
+            lost.add(entry.data)
+        self.forks += 1
+        log.error("log_lost_history", log=name, position=id_of(position), common=id_of(common), lost=len(lost))
+        self._forgotten[number] = lost
+        self._cursor.move(number, common)
+        self._fanout.window.begin(self._cursor.positions)
 
 
-def _order(entry_id: str) -> tuple[int, int]:
-    return entry_ms(entry_id), int(entry_id.partition("-")[2])
+def _begin_at(ends: StreamEnds, earliest: int) -> int:
+    """Where to begin in a log: at a moment, at the end of a log that ended before, or before what was trimmed away."""
+    last = position_of(ends.last)
+    if last <= earliest:
+        return last
+    if ends.first is None:
+        return last
+    return max(earliest, position_of(ends.first) - 1) if ends.trimmed else earliest

@@ -11,9 +11,13 @@ from services.gateway.chart_feed import ChartFeed
 from services.gateway.fanout import Fanout
 from services.gateway.handlers import Handlers
 from services.gateway.hub import Hub
+from services.gateway.log_fanout import LogFanout
 from services.gateway.outbox import Flusher
 from services.gateway.price_feed import PriceFeed
+from services.gateway.recovery import Recovery
 from services.gateway.server import Server
+from services.gateway.sessions import Sessions
+from services.gateway.trade_feed import TradeFeed
 from shared.names import close_reasons, error_codes, metrics
 from shared.names.close_reasons import CloseReason
 from shared.names.events import ServerEvent
@@ -33,6 +37,10 @@ class Vitals:
     _flusher: Flusher
     _prices: PriceFeed
     _charts: ChartFeed
+    _log: LogFanout
+    _trades: TradeFeed
+    _sessions: Sessions
+    _recovery: Recovery
 
     def __init__(self, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
@@ -40,6 +48,8 @@ class Vitals:
         self._rooms = telemetry.gauge(metrics.ROOMS)
         self._shards = telemetry.gauge(metrics.SHARDS_WATCHED)
         self._charts_kept = telemetry.gauge(metrics.CHARTS_KEPT)
+        self._sessions_kept = telemetry.gauge(metrics.SESSIONS)
+        self._window_bytes = telemetry.gauge(metrics.LOG_WINDOW)
         self._age = telemetry.histogram(metrics.PUBLISH_TO_SEND)
         self._endings = telemetry.counter(metrics.DISCONNECTS)
         for reason in close_reasons.ALL:
@@ -67,6 +77,13 @@ class Vitals:
         self._charts = charts
         self._telemetry.before_exposition(self.refresh)
 
+    def watch_log(self, fanout: LogFanout, trades: TradeFeed, sessions: Sessions, recovery: Recovery) -> None:
+        """And at these."""
+        self._log = fanout
+        self._trades = trades
+        self._sessions = sessions
+        self._recovery = recovery
+
     def observe_age(self, seconds: float) -> None:
         """Prices were handed to sockets so long after their publication."""
         self._age.observe(seconds)
@@ -88,6 +105,11 @@ class Vitals:
         self._rooms.set(len(self._hub))
         self._shards.set(self._prices.shards_watched)
         self._charts_kept.set(len(self._charts))
+        self._sessions_kept.set(len(self._sessions))
+        self._window_bytes.set(self._log.window.size)
+        self._copy(metrics.RECOVERIES, self._recovery.outcomes)
+        self._copy(metrics.LOG_FORKS, {"": self._trades.forks})
+        self._copy(metrics.LOG_REJECTED, {"": self._log.rejected})
         self._copy(metrics.ACCEPTED, {"": self._server.accepted})
         self._copy(metrics.SENT_BYTES, {"": self._flusher.sent_bytes})
         self._copy(metrics.SLOW_PASSES, {"": self._flusher.passes_behind})

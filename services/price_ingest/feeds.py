@@ -131,10 +131,10 @@ class Positions:
             position = self._at[stream]
             furthest = max((position, *self._aheads(stream)), key=entry_order)
             if entry_order(furthest) > entry_order(ends.last):
-                gaps.append(Gap(stream, GapReason.POSITION_AHEAD, furthest, *ends))
+                gaps.append(Gap(stream, GapReason.POSITION_AHEAD, furthest, ends.first, ends.last))
                 self._begin_anew(stream)
             elif position != BEGINNING and ends.first is not None and entry_order(position) < entry_order(ends.first):
-                gaps.append(Gap(stream, GapReason.TRIMMED, position, *ends))
+                gaps.append(Gap(stream, GapReason.TRIMMED, position, ends.first, ends.last))
         return gaps
 
     def _aheads(self, stream: str) -> list[str]:

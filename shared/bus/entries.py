@@ -16,10 +16,12 @@ class StreamEnds(NamedTuple):
     Attributes:
         first: id of the oldest entry that is still there, None in an empty stream.
         last: the newest id that the stream ever had, `0-0` where there is no stream.
+        trimmed: whether entries have been taken away from it, as far as the server can say.
     """
 
     first: str | None
     last: str
+    trimmed: bool = False
 
 
 class GroupInfo(NamedTuple):

@@ -34,6 +34,9 @@ MAX_CONNECTIONS: Final = 2048
 LONGEST_BLOCK_MS: Final = 1500
 """A blocking read may not reach `ANSWER_S`."""
 
+ScriptCall = tuple[Sequence[str], Sequence[str | bytes | int]]
+"""Keys and arguments."""
+
 _SCRIPTS: Final = Path(__file__).parent / "lua"
 
 _PASSING = (
@@ -172,6 +175,7 @@ class RedisBus:
         self._client.set_response_callback("XREAD", cast("Any", _streams))
         self._client.set_response_callback("XREVRANGE", cast("Any", parse_entries))
         self._scripts: dict[str, Any] = {}  # the library's Script objects are untyped
+        self._loaded: dict[str, str] = {}
 
     async def ping(self) -> None:
         """Return when Redis answers."""
@@ -205,6 +209,31 @@ class RedisBus:
             script = self._scripts[name] = self._client.register_script(_script_text(name))
         async with _answered():
             return await script(keys=keys, args=args)
+
+    async def run_scripts(self, name: str, calls: Sequence[ScriptCall]) -> list[Any]:
+        """Run a script for each (keys, args), each atomic by itself, in one round trip; returns as `run_script`."""
+        text = _script_text(name)
+        async with _answered(), self._client.pipeline(transaction=False) as pipe:
+            digest = await self._client.script_load(text) if name not in self._loaded else self._loaded[name]
+            self._loaded[name] = digest
+            for keys, args in calls:
+                pipe.evalsha(digest, len(keys), *keys, *args)
+            try:
+                return list(await pipe.execute())
+            except exceptions.NoScriptError:  # the server was restarted
+                self._loaded.pop(name, None)
+                raise BusUnavailableError(f"the server has lost the script {name}") from None
+
+    async def expire(self, keys: Sequence[str], lifetime_ms: int) -> list[bool]:
+        """Have keys live so long from now on, in one round trip; says of each whether it is still there."""
+        async with _answered(), self._client.pipeline(transaction=False) as pipe:
+            for key in keys:
+                pipe.pexpire(key, lifetime_ms)
+            return [bool(kept) for kept in await pipe.execute()]
+
+    def slot_groups(self, keys: Sequence[str]) -> list[list[str]]:
+        """The keys that one command may name together."""
+        return [list(keys)]
 
     async def get(self, key: str) -> bytes | None:
         """A plain value."""
@@ -351,7 +380,8 @@ def _ends(reply: Any) -> StreamEnds:  # noqa: ANN401 - a mapping, or the error i
         with _our_errors():
             raise reply
     first = reply["first-entry"]
-    return StreamEnds(_text(first[0]) if first else None, _text(reply["last-generated-id"]))
+    trimmed = reply.get("entries-added", reply["length"] + 1) > reply["length"]
+    return StreamEnds(_text(first[0]) if first else None, _text(reply["last-generated-id"]), trimmed)
 
 
 def _readable(keys: Iterable[bytes]) -> Iterator[str]:

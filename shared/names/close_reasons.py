@@ -42,6 +42,7 @@ SLOW_CONSUMER: Final = CloseReason(None, "slow_consumer", "not one byte drained 
 FELL_BEHIND: Final = CloseReason(1008, "fell_behind", "further behind the trade log than a gateway keeps in memory")
 BUFFER_FULL: Final = CloseReason(None, "buffer_full", "more unsent bytes than `MAX_BUFFERED_BYTES`", abrupt=True)
 SERVER_STOPPING: Final = CloseReason(1012, "server_stopping", "the gateway stops")
+MOVED: Final = CloseReason(None, "moved", "the client has come back on another connection")
 KICKED: Final = CloseReason(None, "kicked", "told to leave by DISCONNECT", reconnect=False)
 
 ALL: Final = (
@@ -58,5 +59,6 @@ ALL: Final = (
     FELL_BEHIND,
     BUFFER_FULL,
     SERVER_STOPPING,
+    MOVED,
     KICKED,
 )

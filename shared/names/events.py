@@ -47,7 +47,14 @@ class ClientEvent(_Named):
 class ServerEvent(_Named):
     """What the server emits."""
 
-    HELLO = ("hello", "`{server_time, gateway, version}`: the first event after CONNECT")
+    HELLO = (
+        "hello",
+        "`{server_time, gateway, version, recovered, gap?}`: the first event after CONNECT. `gap: {reason, from, to}` (ms) says that a client which wanted to recover could not, and which trades it may have missed",  # noqa: E501 - one table cell
+    )
+    CURSOR = (
+        "cursor",
+        "`{}`: once a minute, so that a client without trades can recover too; like `hello`, `trade:new` and `trade:notification` it ends in a text that is the client's place in the logs",  # noqa: E501 - one table cell
+    )
     AUTHENTICATED = ("authenticated", "`{sub, role, exp}`: after either kind of authentication")
     PRICE_UPDATE = (
         "price:update",

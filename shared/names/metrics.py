@@ -55,6 +55,15 @@ SLOW_PASSES: Final = _counter(
 )
 SHARDS_WATCHED: Final = _gauge("tickwire_shards_watched", "Price shards that this gateway listens to.")
 CHARTS_KEPT: Final = _gauge("tickwire_charts_kept", "Charts that this gateway keeps for its clients.")
+RECOVERIES: Final = _counter(
+    "tickwire_recoveries_total", "Clients that came back: recovered, or why they began anew.", "outcome"
+)
+SESSIONS: Final = _gauge("tickwire_sessions", "Connected clients that can come back to where they were.")
+LOG_WINDOW: Final = _gauge("tickwire_log_window_bytes", "Memory of the log entries kept for clients that come back.")
+LOG_FORKS: Final = _counter(
+    "tickwire_log_forks_total", "Times that a log had lost entries which this gateway had read: a failover lost them."
+)
+LOG_REJECTED: Final = _counter("tickwire_log_rejected_total", "Log entries that could not be read.")
 PUBLISH_TO_SEND: Final = MetricDef(
     "tickwire_publish_to_send_seconds",
     Kind.HISTOGRAM,

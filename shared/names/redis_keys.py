@@ -139,6 +139,11 @@ def log_fences(log: str) -> str:
     return f"{log}:fences"
 
 
+def session(pid: str) -> str:
+    """Hash of what a client that comes back is restored from; expires. Written and read by gateways."""
+    return f"svc:session:{pid}"
+
+
 def feed_lease(stream: str) -> str:
     """Lease of the one trade-notifier that reads an upstream stream; shares the stream's slot."""
     return f"{_tagged(stream)}:lease"

@@ -3,9 +3,10 @@
 // In:  {do: "open", client, url, namespace, parser, auth, options}
 //      {do: "emit", client, args, call?, volatile?}    call: number under which the ack is told
 //      {do: "disconnect" | "connect", client}
-// Out: {client, event, args}       an event of the server; one that asks for an ack is answered with its own arguments
+// Out: {client, event, args, cursor?}   an event of the server; one that asks for an ack is answered with its own
+//                                  arguments; the cursor of those that carry one is told apart
 //      {client, call, ack}         the ack of an emit, or null when it did not come in time
-//      {client, life, args}        connect, disconnect, connect_error, reconnect
+//      {client, life, args}        connect (with `recovered`), disconnect, connect_error, reconnect
 // Bytes are {"$hex": "..."} both ways. Ends when standard input does.
 
 "use strict";
@@ -15,6 +16,7 @@ const { io } = require("socket.io-client");
 
 const PARSERS = { json: undefined, msgpack: require("socket.io-msgpack-parser") };
 const ACK_TIMEOUT_MS = 10_000;
+const WITH_CURSOR = new Set(["hello", "cursor", "trade:new", "trade:notification"]);
 const clients = new Map();
 
 function toWire(value) {
@@ -45,7 +47,7 @@ function open({ client, url, namespace, parser, auth, options }) {
     ...options,
   });
   clients.set(client, socket);
-  socket.on("connect", () => tell({ client, life: "connect", args: [] }));
+  socket.on("connect", () => tell({ client, life: "connect", args: [socket.recovered] }));
   socket.on("disconnect", (reason) => tell({ client, life: "disconnect", args: [reason] }));
   socket.on("connect_error", (error) => {
     tell({ client, life: "connect_error", args: [error.message, toWire(error.data ?? null), socket.active] });
@@ -53,7 +55,8 @@ function open({ client, url, namespace, parser, auth, options }) {
   socket.io.on("reconnect", () => tell({ client, life: "reconnect", args: [] }));
   socket.onAny((event, ...args) => {
     const answer = typeof args.at(-1) === "function" ? args.pop() : undefined;
-    tell({ client, event, args: toWire(args) });
+    const cursor = WITH_CURSOR.has(event) && typeof args.at(-1) === "string" ? args.pop() : undefined;
+    tell({ client, event, args: toWire(args), cursor });
     answer?.(...args);
   });
 }

@@ -190,6 +190,8 @@ class NodeDriver:
             if "call" in said:
                 self._calls.pop(said["call"]).set_result(said["ack"])
                 continue
+            if "cursor" in said:
+                self._clients[said["client"]].cursors.append(said["cursor"])
             what = f"event {said['event']}" if "event" in said else f"life {said['life']}"
             self._clients[said["client"]].note(what, said["args"])
 
@@ -206,10 +208,15 @@ class NodeDriver:
 
 
 class NodeClient(StockClient):
-    """One `socket.io-client` of a driver."""
+    """One `socket.io-client` of a driver.
+
+    Attributes:
+        cursors: those that came with events, in order.
+    """
 
     def __init__(self, kind: Kind, name: str, driver: NodeDriver) -> None:
         super().__init__(kind)
+        self.cursors: list[str] = []
         self._name = name
         self._driver = driver
 

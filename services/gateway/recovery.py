@@ -1,0 +1,311 @@
+"""Clients that come back: found again in Redis, and given exactly the log entries that they missed.
+
+Called by `arrivals.py` with what a client brings: `pid` and the newest cursor that it has seen (protocol reference 5).
+What it missed goes out before the CONNECT reply, in order, from memory as far as that reaches and from the logs in
+Redis beyond; then, in the very step of the event loop in which nothing is missing any more, `arrivals.py` is told and
+lets it in. So there is no gap and no overlap, whichever gateway it was at. If that cannot be had, the outcome is a
+`Gap`, and the client begins anew, knowing it.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+
+from services.gateway.cursor import Cursor, id_of, ms_of, position_of, read_cursor
+from services.gateway.log_fanout import LogFanout
+from services.gateway.log_window import LogEntry
+from services.gateway.outbox import Flusher, Outbox
+from services.gateway.sessions import Sessions
+from services.gateway.trade_feed import TradeFeed
+from shared.bus.errors import BusUnavailableError
+from shared.bus.redis_bus import RedisBus
+from shared.log import get_logger
+from shared.messages import SavedSession
+from shared.names import events
+from shared.names.close_reasons import FELL_BEHIND
+
+log = get_logger(__name__)
+
+CHUNK_BYTES: Final = 65_536
+"""Written at a time; the next chunk waits for the socket."""
+
+READ_COUNT: Final = 1_000
+MAX_SCANNED: Final = 200_000
+"""Entries read from Redis for one client; who would need more begins anew."""
+
+MAX_READING: Final = 4
+"""Clients for which Redis is read at a time."""
+
+PATIENCE_S: Final = 3.0
+"""How long a client waits for this gateway to have read what another one had."""
+
+LOOK_S: Final = 0.005
+MAX_CURSOR: Final = 4_096
+
+
+class GapReason(StrEnum):
+    """Why a client that came back begins anew. What `hello` says, and a metric label."""
+
+    NO_CURSOR = "no_cursor"
+    EXPIRED = "expired"
+    TRIMMED = "trimmed"
+    HISTORY_LOST = "history_lost"
+    TOO_MUCH = "too_much"
+    UNAVAILABLE = "unavailable"
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """What cannot be given back: everything since a time in ms, 0 where that is not known."""
+
+    reason: GapReason
+    since_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """A client that has got everything up to now.
+
+    Attributes:
+        saved: what it was subscribed to.
+        owner: its connection, as `Sessions.take` was told.
+        since_ms: when it was last heard to be here.
+    """
+
+    saved: SavedSession
+    owner: str
+    since_ms: int
+
+
+class _GapError(Exception):
+    def __init__(self, reason: GapReason) -> None:
+        super().__init__(reason.value)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a client brings.
+
+    Attributes:
+        outbox: of its new connection.
+        is_open: whether that connection still lives.
+        pid: its secret.
+        offset: the newest cursor that it has seen, if it has one.
+        user: whom its token proves to be there, if anybody.
+    """
+
+    outbox: Outbox
+    is_open: Callable[[], bool]
+    pid: str
+    offset: str | None
+    user: str | None
+
+
+@dataclass(slots=True)
+class _Missed:
+    """How far one client is.
+
+    Attributes:
+        cursor: what it has got, by log.
+        behind: room -> position behind which its entries begin.
+        logs: room -> its log.
+    """
+
+    cursor: Cursor
+    behind: dict[str, int] = field(default_factory=dict)
+    logs: dict[str, int] = field(default_factory=dict)
+
+    def want(self, room: str, number: int, joined: int) -> None:
+        """It was in a room from a position on."""
+        self.behind[room] = max(joined, self.cursor.positions[number])
+        self.logs[room] = number
+
+    def reach(self, number: int, position: int) -> None:
+        """It has got everything of a log up to here."""
+        for room, of in self.logs.items():
+            if of == number:
+                self.behind[room] = max(position, self.behind[room])
+
+    def lacking(self, floors: list[int]) -> dict[int, int]:
+        """Logs of which it lacks what is no more in memory -> position behind which that begins."""
+        lowest: dict[int, int] = {}
+        for room, number in self.logs.items():
+            if self.behind[room] < floors[number]:
+                lowest[number] = min(self.behind[room], lowest.get(number, self.behind[room]))
+        return lowest
+
+
+class Recovery:
+    """Serves every client of a gateway that comes back.
+
+    Args:
+        bus: has the logs.
+        sessions: knows the clients.
+        feed: says how far this gateway has read.
+        fanout: has the newest entries, and writes frames.
+        flusher: counts bytes.
+        spawn: runs a coroutine as long as the gateway lives.
+
+    Attributes:
+        outcomes: how often each was come to; `recovered` beside the reasons of gaps.
+    """
+
+    def __init__(
+        self,
+        bus: RedisBus,
+        sessions: Sessions,
+        feed: TradeFeed,
+        fanout: LogFanout,
+        flusher: Flusher,
+        spawn: Callable[[str, Coroutine[None, None, None]], object],
+    ) -> None:
+        self._bus = bus
+        self._sessions = sessions
+        self._feed = feed
+        self._fanout = fanout
+        self._window = fanout.window
+        self._flusher = flusher
+        self._spawn = spawn
+        self._reading = asyncio.Semaphore(MAX_READING)
+        self._drained: dict[Outbox, asyncio.Event] = {}
+        self.outcomes: dict[str, int] = dict.fromkeys(["recovered", *GapReason], 0)
+
+    def begin(self, claim: Claim, done: Callable[[Restored | Gap], None]) -> None:
+        """Recover a client, or find that it cannot be done; `done` is called unless its connection ends before."""
+        self._spawn("recover", self._recover(claim, done))
+
+    def drained(self, outbox: Outbox) -> None:
+        """A client takes more."""
+        waiting = self._drained.get(outbox)
+        if waiting is not None:
+            waiting.set()
+
+    async def _recover(self, claim: Claim, done: Callable[[Restored | Gap], None]) -> None:
+        outcome = await self._attempt(claim)
+        if claim.is_open():  # nothing may be awaited from here back to where nothing was missing
+            self.outcomes["recovered" if isinstance(outcome, Restored) else outcome.reason] += 1
+            done(outcome)
+
+    async def _attempt(self, claim: Claim) -> Restored | Gap:
+        offset = claim.offset
+        if offset is None or len(offset) > MAX_CURSOR:
+            return Gap(GapReason.NO_CURSOR)
+        positions = read_cursor(offset, len(self._feed.logs))
+        if positions is None:
+            return Gap(GapReason.NO_CURSOR)
+        since_ms = max(map(ms_of, positions))
+        try:
+            owner = self._sessions.next_owner()
+            saved = await self._sessions.take(claim.pid, owner, claim.user)
+            if saved is None:
+                return Gap(GapReason.EXPIRED, since_ms)
+            missed = self._missed(saved, Cursor(positions))
+            await self._reach(missed)
+            await self._send_older(claim, missed)
+            await self._send_newer(claim, missed)
+        except _GapError as gap:
+            return Gap(gap.reason, since_ms)
+        except BusUnavailableError as error:
+            log.warning("recovery_failed", error=str(error))
+            return Gap(GapReason.UNAVAILABLE, since_ms)
+        return Restored(saved, owner, since_ms)
+
+    def _missed(self, saved: SavedSession, cursor: Cursor) -> _Missed:
+        missed = _Missed(cursor)
+        for symbol, joined in saved.trades.items():
+            missed.want(events.trades_room(symbol), self._feed.trades_log(symbol), position_of(joined))
+        if saved.user is not None:
+            number = self._feed.user_log(saved.user)
+            missed.want(events.user_room(saved.user), number, position_of(saved.user_since))
+        return missed
+
+    async def _reach(self, missed: _Missed) -> None:
+        """Wait until this gateway has read what the former one had: else it would send that once more."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + PATIENCE_S
+        wanted = [(number, missed.cursor.positions[number]) for number in set(missed.logs.values())]
+        while any(self._feed.positions[number] < position for number, position in wanted):
+            if loop.time() > deadline:
+                raise _GapError(GapReason.HISTORY_LOST)
+            await asyncio.sleep(LOOK_S)  # the feed is another task, and it is milliseconds away
+
+    async def _send_older(self, claim: Claim, missed: _Missed) -> None:
+        """Send what is in Redis only."""
+        if not missed.lacking(self._window.floors):
+            return
+        async with self._reading:
+            await self._check_kept(missed.lacking(self._window.floors))
+            scanned = 0
+            while lacking := missed.lacking(self._window.floors):
+                for number, position in lacking.items():
+                    scanned += await self._send_page(claim, missed, number, position)
+                if scanned > MAX_SCANNED:
+                    raise _GapError(GapReason.TOO_MUCH)
+
+    async def _check_kept(self, lacking: Mapping[int, int]) -> None:
+        names = {self._feed.logs[number]: position for number, position in lacking.items()}
+        for name, ends in (await self._bus.stream_ends(list(names))).items():
+            if ends.trimmed and (ends.first is None or names[name] < position_of(ends.first)):
+                raise _GapError(GapReason.TRIMMED)
+
+    async def _send_page(self, claim: Claim, missed: _Missed, number: int, position: int) -> int:
+        name = self._feed.logs[number]
+        page = (await self._bus.read({name: id_of(position)}, READ_COUNT, 0)).get(name, [])
+        cursor = missed.cursor
+        frames: list[bytes] = []
+        for item in page:
+            entry = self._feed.read_entry(number, item)
+            cursor.move(number, max(cursor.positions[number], position_of(item.id)))
+            if entry is not None and missed.behind.get(entry.room, entry.position) < entry.position:
+                entry.cursor = str(cursor)
+                frames.append(self._fanout.write(entry, claim.outbox.parser, with_cursor=True))
+        missed.reach(number, position_of(page[-1].id) if page else self._window.floors[number])
+        await self._write(claim, frames)
+        return len(page) + 1
+
+    async def _send_newer(self, claim: Claim, missed: _Missed) -> None:
+        """Send what is in memory; when it returns, nothing is missing in this moment."""
+        window = self._window
+        entries: Iterable[LogEntry] = window.after(missed.behind)
+        while True:
+            frames: list[bytes] = []
+            size = sent = 0
+            for entry in entries:
+                frame = window.frame(entry, claim.outbox.parser, with_cursor=True)
+                frames.append(frame)
+                sent = entry.index + 1
+                size += len(frame)
+                if size >= CHUNK_BYTES:
+                    break
+            if not frames:
+                return
+            if not await self._write(claim, frames) and size < CHUNK_BYTES:
+                return
+            if not claim.is_open():
+                return
+            if not window.holds(sent):
+                claim.outbox.link.end(FELL_BEHIND)
+                raise _GapError(GapReason.TOO_MUCH)
+            entries = window.since(sent, missed.behind)
+
+    async def _write(self, claim: Claim, frames: list[bytes]) -> bool:
+        """Write frames and wait until the socket takes more; whether there was a wait."""
+        outbox = claim.outbox
+        if not frames or not claim.is_open():
+            return False
+        outbox.send(b"".join(frames))
+        self._flusher.sent_bytes += outbox.flush()
+        waited = outbox.behind
+        while outbox.behind and claim.is_open():
+            drained = self._drained[outbox] = asyncio.Event()
+            try:
+                async with asyncio.timeout(PATIENCE_S):
+                    await drained.wait()
+            except TimeoutError:
+                pass  # it may have gone meanwhile: nobody tells us that
+            finally:
+                del self._drained[outbox]
+        return waited
