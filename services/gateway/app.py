@@ -97,7 +97,7 @@ class GatewayApp:
             beat=lambda session: log_fanout.beat(session.outbox, self._trades.cursor),
         )
         recovery = Recovery(runtime.bus, self._sessions, self._trades, log_fanout, flusher, runtime.tasks.spawn)
-        arrivals = self._make_arrivals(auth, hub, subscriber, recovery)
+        arrivals = self._make_arrivals(auth, hub, subscriber, catch_up, recovery)
         handlers = self._make_handlers(hub, subscriber, catch_up, arrivals)
         socket_settings = ConnectionSettings(parsers=parsers, connect_timeout=settings.connect_timeout_ms / 1000)
         self._server = self._make_server(
@@ -156,12 +156,15 @@ class GatewayApp:
             rules=ChartRules(settings.max_charts, settings.candle_fill_gaps, common.candle_grace_ms),
         )
 
-    def _make_arrivals(self, auth: AuthSettings, hub: Hub, subscriber: Subscriber, recovery: Recovery) -> Arrivals:
+    def _make_arrivals(
+        self, auth: AuthSettings, hub: Hub, subscriber: Subscriber, catch_up: CatchUp, recovery: Recovery
+    ) -> Arrivals:
         return Arrivals(
             greeting=Greeting(self._runtime.instance, version("tickwire")),
             clock=self._runtime.clock,
             hub=hub,
             subscriber=subscriber,
+            catch_up=catch_up,
             charts=self._chart_requests,
             feed=self._trades,
             sessions=self._sessions,

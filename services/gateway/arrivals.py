@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from protocol.socketio.packets import Value
+from services.gateway.catch_up import CatchUp
 from services.gateway.chart_requests import ChartRequests
 from services.gateway.client import INVALID_NAMESPACE, Client
 from services.gateway.cursor import position_of
@@ -74,6 +75,7 @@ class Arrivals:
         clock: Clock,
         hub: Hub,
         subscriber: Subscriber,
+        catch_up: CatchUp,
         charts: ChartRequests,
         feed: TradeFeed,
         sessions: Sessions,
@@ -85,6 +87,7 @@ class Arrivals:
         self._clock = clock
         self._hub = hub
         self._subscriber = subscriber
+        self._catch_up = catch_up
         self._charts = charts
         self._feed = feed
         self._sessions = sessions
@@ -181,16 +184,20 @@ class Arrivals:
         outbox = client.outbox
         subscriptions = Subscriptions(outbox)
         session: Session | None = None
+        cursor: str | None = None
         sid = secrets.token_urlsafe(SID_BYTES)
         if isinstance(outcome, Restored):
             sid = outcome.saved.sid
             session = self._sessions.resume(pid, sid, outcome.owner, subscriptions)
             session.user_since = position_of(outcome.saved.user_since)
+            cursor = outcome.cursor
+            if outcome.frames:
+                outbox.send(outcome.frames)
         elif outbox.recovers:
             session = self._sessions.begin(sid, subscriptions)
+            cursor = self._feed.cursor
         client.accept(NAMESPACE, sid, None if session is None else session.pid)
         member = client.member = Member(subscriptions, limits, session)
-        cursor = None if session is None else self._feed.cursor
         client.emit(NAMESPACE, ServerEvent.HELLO, self._hello(outcome), cursor=cursor)
         self._subscriber.arrive(outbox)
         if identity is not None:
@@ -199,6 +206,8 @@ class Arrivals:
             self.become(client, member, identity)
         if isinstance(outcome, Restored):
             self._restore(member, outcome.saved, outcome.since_ms)
+            outbox.log_position = outcome.rest
+            self._catch_up.catch_up(outbox)
         if session is not None:
             self._sessions.save(session)
 

@@ -17,6 +17,9 @@ from services.gateway.hub import PARSERS
 ENTRY_BYTES: Final = 420
 """What an entry costs beside its data, its cursor and its frames."""
 
+FRAME_BYTES: Final = 100
+"""What a frame costs beside its bytes."""
+
 _COMPACT_FROM: Final = 64
 _index_of = attrgetter("index")
 _position_of = attrgetter("position")
@@ -138,7 +141,7 @@ class LogWindow:
         if frame is None:
             frame = frames[at] = self._write(entry, parser, with_cursor)
             if self._order and entry.index >= self._order[0].index:
-                self.size += len(frame)
+                self.size += FRAME_BYTES + len(frame)
         return frame
 
     def holds(self, index: int) -> bool:
@@ -172,6 +175,6 @@ class LogWindow:
         self.floors[entry.log] = entry.position
         self.size -= ENTRY_BYTES + len(entry.data) + len(entry.cursor)
         if entry.frames is not None:
-            self.size -= sum(len(frame) for frame in entry.frames if frame is not None)
+            self.size -= sum(FRAME_BYTES + len(frame) for frame in entry.frames if frame is not None)
         if not self._runs[entry.room].drop_oldest():
             del self._runs[entry.room]

@@ -1,22 +1,25 @@
 """Clients that come back: found again in Redis, and given exactly the log entries that they missed.
 
 Called by `arrivals.py` with what a client brings: `pid` and the newest cursor that it has seen (protocol reference 5).
-What it missed goes out before the CONNECT reply, in order, from memory as far as that reaches and from the logs in
-Redis beyond; then, in the very step of the event loop in which nothing is missing any more, `arrivals.py` is told and
-lets it in. So there is no gap and no overlap, whichever gateway it was at. If that cannot be had, the outcome is a
-`Gap`, and the client begins anew, knowing it.
+What it missed goes out before the CONNECT reply, in order: from the logs in Redis first what is no more in memory, then
+the rest from there, in the very step of the event loop in which `arrivals.py` lets it in. So there is no gap and no
+overlap, whichever gateway it was at. If that cannot be had, the outcome is a `Gap`, and the client begins anew, knowing
+it.
+
+A stock client keeps what comes before the CONNECT reply, also when the connection breaks before that, and would then
+have it twice. So it is at most `BEFORE_REPLY_BYTES`, in one write with the reply; more than that follows as it does to
+any client that is behind.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
 from services.gateway.cursor import Cursor, id_of, ms_of, position_of, read_cursor
 from services.gateway.log_fanout import LogFanout
-from services.gateway.log_window import LogEntry
-from services.gateway.outbox import Flusher, Outbox
+from services.gateway.outbox import NOT_BEHIND, Flusher, Outbox
 from services.gateway.sessions import Sessions
 from services.gateway.trade_feed import TradeFeed
 from shared.bus.errors import BusUnavailableError
@@ -24,12 +27,11 @@ from shared.bus.redis_bus import RedisBus
 from shared.log import get_logger
 from shared.messages import SavedSession
 from shared.names import events
-from shared.names.close_reasons import FELL_BEHIND
 
 log = get_logger(__name__)
 
-CHUNK_BYTES: Final = 65_536
-"""Written at a time; the next chunk waits for the socket."""
+BEFORE_REPLY_BYTES: Final = 262_144
+"""About a thousand trades."""
 
 READ_COUNT: Final = 1_000
 MAX_SCANNED: Final = 200_000
@@ -66,17 +68,23 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """A client that has got everything up to now.
+    """A client that can go on where it was.
 
     Attributes:
         saved: what it was subscribed to.
         owner: its connection, as `Sessions.take` was told.
         since_ms: when it was last heard to be here.
+        frames: entries that it missed.
+        cursor: where it is when it has got them.
+        rest: index in the window from which on it is owed more; `NOT_BEHIND` where it is not.
     """
 
     saved: SavedSession
     owner: str
     since_ms: int
+    frames: bytes
+    cursor: str
+    rest: int
 
 
 class _GapError(Exception):
@@ -205,13 +213,13 @@ class Recovery:
             missed = self._missed(saved, Cursor(positions))
             await self._reach(missed)
             await self._send_older(claim, missed)
-            await self._send_newer(claim, missed)
         except _GapError as gap:
             return Gap(gap.reason, since_ms)
         except BusUnavailableError as error:
             log.warning("recovery_failed", error=str(error))
             return Gap(GapReason.UNAVAILABLE, since_ms)
-        return Restored(saved, owner, since_ms)
+        frames, cursor, rest = self._newer(claim.outbox.parser, missed)
+        return Restored(saved, owner, since_ms, frames, cursor, rest)
 
     def _missed(self, saved: SavedSession, cursor: Cursor) -> _Missed:
         missed = _Missed(cursor)
@@ -266,39 +274,28 @@ class Recovery:
         await self._write(claim, frames)
         return len(page) + 1
 
-    async def _send_newer(self, claim: Claim, missed: _Missed) -> None:
-        """Send what is in memory; when it returns, nothing is missing in this moment."""
+    def _newer(self, parser: int, missed: _Missed) -> tuple[bytes, str, int]:
+        """What is in memory: frames, the cursor behind them, and where the rest begins."""
         window = self._window
-        entries: Iterable[LogEntry] = window.after(missed.behind)
-        while True:
-            frames: list[bytes] = []
-            size = sent = 0
-            for entry in entries:
-                frame = window.frame(entry, claim.outbox.parser, with_cursor=True)
-                frames.append(frame)
-                sent = entry.index + 1
-                size += len(frame)
-                if size >= CHUNK_BYTES:
-                    break
-            if not frames:
-                return
-            if not await self._write(claim, frames) and size < CHUNK_BYTES:
-                return
-            if not claim.is_open():
-                return
-            if not window.holds(sent):
-                claim.outbox.link.end(FELL_BEHIND)
-                raise _GapError(GapReason.TOO_MUCH)
-            entries = window.since(sent, missed.behind)
+        frames: list[bytes] = []
+        size = 0
+        cursor = ""
+        for entry in window.after(missed.behind):
+            if size >= BEFORE_REPLY_BYTES:
+                return b"".join(frames), cursor, entry.index
+            frame = window.frame(entry, parser, with_cursor=True)
+            frames.append(frame)
+            size += len(frame)
+            cursor = entry.cursor
+        return b"".join(frames), self._feed.cursor, NOT_BEHIND
 
-    async def _write(self, claim: Claim, frames: list[bytes]) -> bool:
-        """Write frames and wait until the socket takes more; whether there was a wait."""
+    async def _write(self, claim: Claim, frames: list[bytes]) -> None:
+        """Write frames and wait until the socket takes more."""
         outbox = claim.outbox
         if not frames or not claim.is_open():
-            return False
+            return
         outbox.send(b"".join(frames))
         self._flusher.sent_bytes += outbox.flush()
-        waited = outbox.behind
         while outbox.behind and claim.is_open():
             drained = self._drained[outbox] = asyncio.Event()
             try:
@@ -308,4 +305,3 @@ class Recovery:
                 pass  # it may have gone meanwhile: nobody tells us that
             finally:
                 del self._drained[outbox]
-        return waited

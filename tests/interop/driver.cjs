@@ -47,7 +47,7 @@ function open({ client, url, namespace, parser, auth, options }) {
     ...options,
   });
   clients.set(client, socket);
-  socket.on("connect", () => tell({ client, life: "connect", args: [socket.recovered] }));
+  socket.on("connect", () => tell({ client, life: "connect", args: [Boolean(socket.recovered)] }));
   socket.on("disconnect", (reason) => tell({ client, life: "disconnect", args: [reason] }));
   socket.on("connect_error", (error) => {
     tell({ client, life: "connect_error", args: [error.message, toWire(error.data ?? null), socket.active] });

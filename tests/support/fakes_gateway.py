@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import count
 from math import inf
 from typing import Any, Final, Literal, cast
 
@@ -15,6 +16,7 @@ from protocol.socketio.json_parser import JsonParser
 from protocol.socketio.msgpack_parser import MsgpackParser
 from protocol.socketio.packets import Ack, Connect, Event, Packet, Value
 from protocol.socketio.parser import Limits, MessageData, Parsers, Pending
+from services.gateway.arrivals import Arrivals, Greeting
 from services.gateway.batches import batch_writers
 from services.gateway.catch_up import CatchUp
 from services.gateway.chart_answers import ChartAnswers
@@ -31,21 +33,29 @@ from services.gateway.frames import frame_messages
 from services.gateway.handlers import Handlers
 from services.gateway.hub import Hub
 from services.gateway.limits import EventRates
+from services.gateway.log_fanout import LogFanout
 from services.gateway.market import Change, Market
 from services.gateway.outbox import Flusher, Outbox
 from services.gateway.payloads import Payloads
 from services.gateway.price_feed import PriceFeed
-from services.gateway.subscriptions import Audience, Subscriber
-from services.gateway.trade_window import TradeWindow
+from services.gateway.recovery import Claim, Gap, Recovery, Restored
+from services.gateway.sessions import Session, Sessions
+from services.gateway.subscriptions import Audience, Subscriber, Subscriptions
+from services.gateway.trade_feed import TradeFeed
 from services.gateway.windows import Windows
+from shared.bus.entries import StreamEntry
+from shared.bus.redis_bus import RedisBus
 from shared.identity import AuthSettings, TokenVerifier, sign_development_token
-from shared.messages import Candle, Chart, Price, Trade, encode
+from shared.messages import Candle, Chart, Price, SavedSession, Trade, encode
 from shared.names.close_reasons import CloseReason
 from tests.support.manual_clock import ManualClock
 
 NOW_MS: Final = 1_800_000_000_000
 SECRET: Final = "a secret of at least thirty-two bytes"
 PARSERS: Final = Parsers(JsonParser(Limits()), MsgpackParser(Limits()))
+SHARDS: Final = 2
+"""Logs of trades, and of users."""
+
 ParserName = Literal["json", "msgpack"]
 
 
@@ -228,6 +238,59 @@ class ChartSource:
         self.watchers[series] -= 1
 
 
+class KeptSessions:
+    """`Sessions` as far as clients see it, without Redis: what is saved is saved at once.
+
+    Attributes:
+        saved: by pid, what Redis would have.
+        held: what clients were asked not to hear before they were saved.
+        ended: sessions whose clients left, and whether for good.
+    """
+
+    def __init__(self, drained: Callable[[Outbox], None]) -> None:
+        self._drained = drained
+        self.saved: dict[str, SavedSession] = {}
+        self.held: list[Session] = []
+        self.ended: list[tuple[Session, bool]] = []
+
+    def begin(self, sid: str, subscriptions: Subscriptions) -> Session:
+        return Session(f"pid of {sid}", sid, "owner", subscriptions)
+
+    def resume(self, pid: str, sid: str, owner: str, subscriptions: Subscriptions) -> Session:
+        return Session(pid, sid, owner, subscriptions)
+
+    def hold(self, session: Session) -> None:
+        self.held.append(session)
+        session.outbox.hold()
+
+    def save(self, session: Session) -> None:
+        self.saved[session.pid] = session.record()
+        if session.outbox.release():
+            self._drained(session.outbox)
+
+    def end(self, session: Session, *, for_good: bool) -> None:
+        self.ended.append((session, for_good))
+
+
+class Recoveries:
+    """`Recovery` as far as clients see it: the test says what comes of each.
+
+    Attributes:
+        begun: what clients brought, and whom to tell the outcome.
+        outboxes_drained: those that take more.
+    """
+
+    def __init__(self) -> None:
+        self.begun: list[tuple[Claim, Callable[[Restored | Gap], None]]] = []
+        self.outboxes_drained: list[Outbox] = []
+
+    def begin(self, claim: Claim, done: Callable[[Restored | Gap], None]) -> None:
+        self.begun.append((claim, done))
+
+    def drained(self, outbox: Outbox) -> None:
+        self.outboxes_drained.append(outbox)
+
+
 class GatewayParts:
     """A gateway as `app.py` builds it, on a manual loop and without feeds or sockets."""
 
@@ -238,7 +301,7 @@ class GatewayParts:
         auth_mode: Literal["optional", "required"] = "optional",
         decimals: Literal["number", "string"] = "number",
         max_queued_bytes: int = 100_000,
-        trade_window: int = 1_000,
+        window_bytes: int = 1_000_000,
         rates: Mapping[str, float] | None = None,
         rate: float = 1_000,
         max_subscriptions: int = 200,
@@ -252,20 +315,38 @@ class GatewayParts:
         self.payloads = Payloads(decimals)
         self.hub = Hub()
         self.market = Market(everything=audience == "everyone")
-        self.window = TradeWindow(trade_window)
         self.flusher = Flusher(self.loop.as_loop, max_queued_bytes)
-        self.fanout = Fanout(self.hub, self.encoder, self.payloads, self.flusher, self.window)
+        self.fanout = Fanout(self.hub, self.encoder, self.payloads, self.flusher)
+        self._make_log(window_bytes)
         writers = batch_writers(self.encoder, self.payloads)
         self.windows = Windows(100, self.market, self.fanout, writers, self.flusher, self.clock, phases=phases)
         self._make_charts(max_subscriptions, max_charts)
-        self.catch_up = CatchUp(self.market, self.fanout, self.chart_fanout, self.flusher, self.window, self.clock)
+        self.catch_up = CatchUp(
+            self.market, self.fanout, self.chart_fanout, self.flusher, self.log_fanout.window, self.clock
+        )
         self.feed = MarketFeed(self.market)
         self.subscriber = Subscriber(
             self.hub, self.market, cast("PriceFeed", self.feed), self.fanout, self.windows, audience, self.clock
         )
-        self.handlers = self._make_handlers(auth_mode, EventRates(rate, rate, rates or {}), max_subscriptions)
+        self.arrivals = self._make_arrivals(auth_mode)
+        self.handlers = self._make_handlers(EventRates(rate, rate, rates or {}), max_subscriptions)
         deadlines = Deadlines(self.loop.as_loop)
         self.host = Host(self.loop.as_loop, deadlines, SessionSettings(), lambda _, why: self.endings.append(why))
+
+    def _make_log(self, window_bytes: int) -> None:
+        self.log_fanout = LogFanout(
+            self.hub,
+            self.encoder,
+            self.payloads,
+            self.flusher,
+            self.fanout.delivered,
+            window_bytes=window_bytes,
+            shards=SHARDS,
+        )
+        self.log_feed = TradeFeed(cast("RedisBus", None), self.clock, self.log_fanout, shards=SHARDS)
+        self.sessions = KeptSessions(lambda outbox: self.handlers.drained(outbox))
+        self.recovery = Recoveries()
+        self._entries = count(1)
 
     def _make_charts(self, max_subscriptions: int, max_charts: int) -> None:
         self.chart_fanout = ChartFanout(self.hub, self.encoder, self.payloads, self.flusher, self.fanout.delivered)
@@ -274,20 +355,28 @@ class GatewayParts:
         self.chart_source = ChartSource(max_charts)
         self.charts.read_from(cast("ChartFeed", self.chart_source))
 
-    def _make_handlers(
-        self, auth_mode: Literal["optional", "required"], rates: EventRates, max_subscriptions: int
-    ) -> Handlers:
-        return Handlers(
-            gateway="gateway-1",
-            version="1.2.3",
+    def _make_arrivals(self, auth_mode: Literal["optional", "required"]) -> Arrivals:
+        return Arrivals(
+            greeting=Greeting("gateway-1", "1.2.3"),
             clock=self.clock,
+            hub=self.hub,
+            subscriber=self.subscriber,
+            charts=self.charts,
+            feed=self.log_feed,
+            sessions=cast("Sessions", self.sessions),
+            recovery=cast("Recovery", self.recovery),
+            verifier=TokenVerifier(AuthSettings(jwt_secret=SECRET)),
+            auth_mode=auth_mode,
+        )
+
+    def _make_handlers(self, rates: EventRates, max_subscriptions: int) -> Handlers:
+        return Handlers(
             hub=self.hub,
             windows=self.windows,
             subscriber=self.subscriber,
             charts=self.charts,
             catch_up=self.catch_up,
-            verifier=TokenVerifier(AuthSettings(jwt_secret=SECRET)),
-            auth_mode=auth_mode,
+            arrivals=self.arrivals,
             rates=rates,
             max_subscriptions=max_subscriptions,
             max_symbols=5,
@@ -302,6 +391,17 @@ class GatewayParts:
         """A price arrives, as from the price feed."""
         raw = msgspec.Raw(encode(make_price(seq, price)))
         self.deliver(self.market.apply({symbol: raw}))
+
+    def trade(self, symbol: str, trade: Trade) -> None:
+        """An entry of a log of trades arrives, as from the trade feed."""
+        self._log(self.log_feed.trades_log(symbol), {b"s": symbol.encode(), b"d": encode(trade)})
+
+    def notification(self, user_id: str, trade: Trade) -> None:
+        """An entry of a log of users arrives."""
+        self._log(self.log_feed.user_log(user_id), {b"u": user_id.encode(), b"d": encode(trade)})
+
+    def _log(self, number: int, fields: dict[bytes, bytes]) -> None:
+        self.log_feed._take(number, StreamEntry(f"{NOW_MS}-{next(self._entries)}", fields))
 
     def deliver(self, changes: Sequence[Change]) -> None:
         """What `app.py` does with changes."""
@@ -333,13 +433,20 @@ class GatewayParts:
 
 
 class Peer:
-    """A Socket.IO client on a scripted carrier: says packets, reads what the gateway wrote."""
+    """A Socket.IO client on a scripted carrier: says packets, reads what the gateway wrote.
 
-    def __init__(self, gateway: GatewayParts, parser: ParserName = "json") -> None:
+    Attributes:
+        cursors: those that came with events, in order.
+    """
+
+    def __init__(self, gateway: GatewayParts, parser: ParserName = "json", *, is_from_python: bool = False) -> None:
         self.gateway = gateway
         self.parser = 0 if parser == "json" else 1
         self.carrier = FakeCarrier()
-        self.connection = EngineConnection(gateway.host, self.carrier, "secret-sid", Transport.WEBSOCKET)
+        self.cursors: list[str] = []
+        self.connection = EngineConnection(
+            gateway.host, self.carrier, "secret-sid", Transport.WEBSOCKET, is_from_python=is_from_python
+        )
         settings = ConnectionSettings(parsers=PARSERS)
         self.client = Client(self.connection, settings, gateway.encoder, gateway.flusher, gateway.handlers)
         self.connection.open(self.client)
@@ -381,9 +488,9 @@ class Peer:
         return answer
 
     def packets(self) -> list[Packet]:
-        """Everything unread."""
+        """Everything unread; cursors are taken off their events and kept in `cursors`."""
         written, self.carrier.written = b"".join(self.carrier.written), []
-        return read_packets(written, self.parser)
+        return [self._without_cursor(packet) for packet in read_packets(written, self.parser)]
 
     def events(self) -> list[tuple[Any, ...]]:
         """Unread events as (name, *args); other packets are dropped."""
@@ -398,6 +505,12 @@ class Peer:
         self.carrier.writable = True
         self.connection.drained()
         self.gateway.loop.turn()
+
+    def _without_cursor(self, packet: Packet) -> Packet:
+        if not isinstance(packet, Event) or not packet.args or not isinstance(packet.args[-1], str):
+            return packet
+        self.cursors.append(packet.args[-1])
+        return msgspec.structs.replace(packet, args=packet.args[:-1])
 
     def _frame(self, packet: Packet) -> bytes:
         return frame_messages(PARSERS[self.parser].encode(packet))

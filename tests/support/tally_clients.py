@@ -49,9 +49,16 @@ class Packet(msgspec.Struct):
     data: msgspec.Raw = msgspec.Raw(b"")
 
 
-_json = msgspec.json.Decoder(tuple[str, Payload]).decode
+class Event(msgspec.Struct, array_like=True):
+    """An event; a trade has a cursor behind it, which is passed over."""
+
+    name: str
+    payload: Payload
+
+
+_json = msgspec.json.Decoder(Event).decode
 _packet = msgspec.msgpack.Decoder(Packet, ext_hook=lambda _code, _data: None).decode
-_msgpack = msgspec.msgpack.Decoder(tuple[str, Payload]).decode
+_msgpack = msgspec.msgpack.Decoder(Event).decode
 _TRADE: Final = "trade:new"
 _JSON_EVENTS: Final = (b'42["trade:new"', b'42["price:update"')
 _MSGPACK_EVENTS: Final = (b"\xa9trade:new", b"\xacprice:update")
@@ -125,7 +132,7 @@ class TallyClient(asyncio.Protocol):
 
     def _take_json(self, payload: bytes) -> None:
         if payload.startswith(_JSON_EVENTS):
-            self._count(*_json(payload[2:]))
+            self._count(_json(payload[2:]))
         elif payload.startswith(b'42["hello"'):
             for number, what in enumerate(("price", "trades")):
                 event = json.dumps([f"subscribe:{what}", self._wanted["symbols"]])
@@ -137,7 +144,7 @@ class TallyClient(asyncio.Protocol):
         packet = _packet(payload)
         data = bytes(packet.data)
         if data[1:].startswith(_MSGPACK_EVENTS):
-            self._count(*_msgpack(data))
+            self._count(_msgpack(data))
         elif packet.type == 3:
             self._acknowledged(msgpack.unpackb(data)[0])
         elif data[1:].startswith(b"\xa5hello"):
@@ -152,9 +159,10 @@ class TallyClient(asyncio.Protocol):
         if self._acks == 2:
             self.subscribed.set()
 
-    def _count(self, name: str, payload: Payload) -> None:
+    def _count(self, event: Event) -> None:
+        payload = event.payload
         tally = self.tallies[payload.symbol]
-        if name == _TRADE:
+        if event.name == _TRADE:
             tally.take_trade(int(payload.id))
         else:
             tally.take_price(payload.price, payload.seq, payload.n, is_snapshot=bool(payload.snap))

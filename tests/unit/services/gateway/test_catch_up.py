@@ -81,10 +81,10 @@ def test_missed_trades_come_once_and_in_order_before_newer_ones(parser: int) -> 
     outbox, link = subscriber(parts, events.trades_room(SYMBOL), parser=parser)
     stall(parts, outbox, link)
     for number in range(10):
-        parts.fanout.trade(SYMBOL, make_trade(number))
-        parts.fanout.trade("ETH-USDT", make_trade(100 + number, "ETH-USDT"))
+        parts.trade(SYMBOL, make_trade(number))
+        parts.trade("ETH-USDT", make_trade(100 + number, "ETH-USDT"))
     parts.drain(outbox)
-    parts.fanout.trade(SYMBOL, make_trade(10))
+    parts.trade(SYMBOL, make_trade(10))
     parts.loop.turn()
     assert trade_ids(link, parser) == list(range(11))
     assert outbox.log_position == NOT_BEHIND
@@ -96,7 +96,7 @@ def test_who_fills_up_again_in_the_middle_goes_on_there(monkeypatch: pytest.Monk
     outbox, link = subscriber(parts, events.trades_room(SYMBOL))
     stall(parts, outbox, link)
     for number in range(20):
-        parts.fanout.trade(SYMBOL, make_trade(number))
+        parts.trade(SYMBOL, make_trade(number))
     passes = 0
     while outbox.behind:
         link.full_after = 1
@@ -113,9 +113,9 @@ def test_a_user_s_notifications_are_caught_up_too_and_those_of_others_are_not() 
     outbox, link = subscriber(parts, events.user_room("alice"))
     subscriber(parts, events.user_room("bob"))
     stall(parts, outbox, link)
-    parts.fanout.notification("alice", make_trade(1))
-    parts.fanout.notification("bob", make_trade(2))
-    parts.fanout.notification("alice", make_trade(3))
+    parts.notification("alice", make_trade(1))
+    parts.notification("bob", make_trade(2))
+    parts.notification("alice", make_trade(3))
     parts.drain(outbox)
     found = [(name, payload["id"], payload["user_id"]) for name, payload in read_events(b"".join(link.written))]
     assert found == [("trade:notification", "1", "alice"), ("trade:notification", "3", "alice")]
@@ -126,7 +126,7 @@ def test_who_fell_out_of_the_window_is_ended_and_told_nothing_false() -> None:
     outbox, link = subscriber(parts, events.trades_room(SYMBOL))
     stall(parts, outbox, link)
     for number in range(6):
-        parts.fanout.trade(SYMBOL, make_trade(number))
+        parts.trade(SYMBOL, make_trade(number))
     parts.drain(outbox)
     assert link.endings == [FELL_BEHIND]
     assert trade_ids(link) == []
@@ -137,7 +137,7 @@ def test_a_window_that_is_just_full_still_serves() -> None:
     outbox, link = subscriber(parts, events.trades_room(SYMBOL))
     stall(parts, outbox, link)
     for number in range(5):
-        parts.fanout.trade(SYMBOL, make_trade(number))
+        parts.trade(SYMBOL, make_trade(number))
     parts.drain(outbox)
     assert trade_ids(link) == [0, 1, 2, 3, 4]
 
@@ -146,7 +146,7 @@ def test_a_room_that_was_left_while_behind_sends_nothing() -> None:
     parts = GatewayParts()
     outbox, link = subscriber(parts, events.trades_room(SYMBOL))
     stall(parts, outbox, link)
-    parts.fanout.trade(SYMBOL, make_trade(1))
+    parts.trade(SYMBOL, make_trade(1))
     parts.hub.leave(events.trades_room(SYMBOL), outbox)
     parts.drain(outbox)
     assert link.written == []
@@ -198,7 +198,7 @@ def test_every_trade_arrives_once_and_in_order_whatever_the_socket_does(steps: l
     for step, symbol in steps:
         if step == "trade":
             sent.append(len(sent))
-            parts.fanout.trade(symbol, make_trade(sent[-1], symbol))
+            parts.trade(symbol, make_trade(sent[-1], symbol))
             parts.loop.turn()
         elif step == "stall":
             link.writable = False

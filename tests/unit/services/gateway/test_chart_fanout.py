@@ -148,7 +148,7 @@ def test_bars_come_before_the_log_goes_on() -> None:
     outbox, link = charted.watcher()
     charted.parts.hub.join(f"trades:{SYMBOL}", outbox)
     charted.stall(outbox, link)
-    charted.parts.fanout.trade(SYMBOL, make_trade(1))
+    charted.parts.trade(SYMBOL, make_trade(1))
     charted.publish(minute(1, 3))
     charted.parts.drain(outbox)
     assert [args[0] for args in read_events(b"".join(link.written))] == ["chart:update", "trade:new"]

@@ -75,8 +75,8 @@ def test_a_price_on_an_unknown_base_or_one_of_another_epoch_restates(base: int) 
 def test_an_empty_room_costs_nothing(encoded: list[str]) -> None:
     parts = GatewayParts()
     parts.fanout.price(SYMBOL, make_price(1), 0)
-    parts.fanout.trade(SYMBOL, make_trade(1))
-    parts.fanout.notification("alice", make_trade(1))
+    parts.trade(SYMBOL, make_trade(1))
+    parts.notification("alice", make_trade(1))
     parts.fanout.metrics({"connections": 1})
     assert (encoded, parts.loop.soon, sum(parts.fanout.delivered.values())) == ([], [], 0)
 
@@ -98,7 +98,7 @@ def test_a_trade_goes_to_its_room_alone() -> None:
     parts = GatewayParts()
     _, here = join(parts, TRADES)
     _, elsewhere = join(parts, events.trades_room("ETH-USDT"))
-    parts.fanout.trade(SYMBOL, make_trade(1))
+    parts.trade(SYMBOL, make_trade(1))
     parts.loop.turn()
     ((name, payload),) = read_events(here.written[0])
     assert (name, payload["id"]) == ("trade:new", "1")
@@ -110,7 +110,7 @@ def test_a_notification_reaches_its_user_alone() -> None:
     parts = GatewayParts()
     _, alice = join(parts, events.user_room("alice"))
     _, bob = join(parts, events.user_room("bob"))
-    parts.fanout.notification("alice", make_trade(1))
+    parts.notification("alice", make_trade(1))
     parts.loop.turn()
     ((name, payload),) = read_events(alice.written[0])
     assert (name, payload["user_id"]) == ("trade:notification", "alice")
@@ -120,16 +120,16 @@ def test_a_notification_reaches_its_user_alone() -> None:
 def test_trades_are_kept_only_while_somebody_is_behind() -> None:
     parts = GatewayParts()
     slow, _ = join(parts, TRADES)
-    parts.fanout.trade(SYMBOL, make_trade(1))
+    parts.trade(SYMBOL, make_trade(1))
     parts.loop.turn()
     assert len(parts.window) == 0
     slow.fall_behind()
     for number in (2, 3):
-        parts.fanout.trade(SYMBOL, make_trade(number))
+        parts.trade(SYMBOL, make_trade(number))
     assert len(parts.window) == 2
     assert len(list(parts.window.since(slow.log_position))) == 2
     slow.drop()
-    parts.fanout.trade(SYMBOL, make_trade(4))
+    parts.trade(SYMBOL, make_trade(4))
     assert len(parts.window) == 0
 
 
@@ -156,6 +156,6 @@ def test_deliveries_are_counted_by_event_and_client() -> None:
     for room in (PRICES, PRICES, TRADES):
         join(parts, room)
     parts.fanout.price(SYMBOL, make_price(1), 0)
-    parts.fanout.trade(SYMBOL, make_trade(1))
+    parts.trade(SYMBOL, make_trade(1))
     assert parts.fanout.delivered[ServerEvent.PRICE_UPDATE] == 2
     assert parts.fanout.delivered[ServerEvent.TRADE_NEW] == 1

@@ -260,18 +260,18 @@ def test_resync_of_what_was_not_subscribed_is_refused(parts: GatewayParts) -> No
 def test_trades_reach_who_subscribed_and_only_as_long(parts: GatewayParts, parser: ParserName) -> None:
     peer = joined(parts, parser)
     assert peer.ask("subscribe:trades", "BTC-USDT") == {"ok": True, "symbol": "BTC-USDT"}
-    parts.fanout.trade("BTC-USDT", make_trade(1))
+    parts.trade("BTC-USDT", make_trade(1))
     parts.loop.turn()
     assert [(name, payload["id"]) for name, payload in peer.events()] == [("trade:new", "1")]
     assert peer.ask("unsubscribe:trades", ["BTC-USDT"])["results"] == [{"symbol": "BTC-USDT", "ok": True}]
-    parts.fanout.trade("BTC-USDT", make_trade(2))
+    parts.trade("BTC-USDT", make_trade(2))
     parts.loop.turn()
     assert peer.events() == []
 
 
 def test_notifications_come_with_the_identity_alone(parts: GatewayParts) -> None:
     alice, bob = joined(parts, token=make_token("alice")), joined(parts, token=make_token("bob"))
-    parts.fanout.notification("alice", make_trade(1))
+    parts.notification("alice", make_trade(1))
     parts.loop.turn()
     assert [name for name, _ in alice.events()] == ["trade:notification"]
     assert bob.events() == []

@@ -52,7 +52,7 @@ async def test_what_was_counted_is_scraped_and_counted_once() -> None:
     peer.join()
     peer.ask("subscribe:trades", "A")
     peer.ask("nonsense")
-    setup.parts.fanout.trade("A", make_trade(1, "A"))
+    setup.parts.trade("A", make_trade(1, "A"))
     setup.parts.loop.turn()
     for _ in range(2):
         found = setup.scraped()
@@ -97,7 +97,7 @@ async def test_the_report_has_the_figures_that_the_cluster_adds_up() -> None:
     peer = Peer(setup.parts)
     peer.join()
     peer.ask("subscribe:trades", "A")
-    setup.parts.fanout.trade("A", make_trade(1, "A"))
+    setup.parts.trade("A", make_trade(1, "A"))
     report: dict[str, dict[str, float]] = {}
     setup.vitals.fill_report(report)
     assert report["events"] == {"subscribe:trades": 1}
