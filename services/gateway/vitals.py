@@ -4,13 +4,14 @@ Feeds the gateway's own `/metrics` and its report to the metrics service, every 
 """
 
 from collections import Counter
-from typing import Any
+from typing import Any, NamedTuple
 
 from protocol.engineio.session import Transport
 from services.gateway.chart_feed import ChartFeed
 from services.gateway.fanout import Fanout
 from services.gateway.handlers import Handlers
 from services.gateway.hub import Hub
+from services.gateway.metrics_feed import MetricsFeed
 from services.gateway.outbox import Flusher
 from services.gateway.price_feed import PriceFeed
 from services.gateway.server import Server
@@ -23,6 +24,14 @@ KNOWN_REFUSALS = 64
 """Different texts of refused handshakes; all are ours, so this is a fuse, not a limit."""
 
 
+class Feeds(NamedTuple):
+    """What listens to Pub/Sub; each field is the value of a label."""
+
+    prices: PriceFeed
+    charts: ChartFeed
+    metrics: MetricsFeed
+
+
 class Vitals:
     """Everything that is counted in one gateway."""
 
@@ -31,14 +40,14 @@ class Vitals:
     _handlers: Handlers
     _fanout: Fanout
     _flusher: Flusher
-    _prices: PriceFeed
-    _charts: ChartFeed
+    _feeds: Feeds
 
     def __init__(self, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
         self._connections = telemetry.gauge(metrics.CONNECTIONS)
         self._rooms = telemetry.gauge(metrics.ROOMS)
         self._shards = telemetry.gauge(metrics.SHARDS_WATCHED)
+        self._stale = telemetry.gauge(metrics.SHARDS_STALE)
         self._charts_kept = telemetry.gauge(metrics.CHARTS_KEPT)
         self._age = telemetry.histogram(metrics.PUBLISH_TO_SEND)
         self._endings = telemetry.counter(metrics.DISCONNECTS)
@@ -54,8 +63,7 @@ class Vitals:
         handlers: Handlers,
         fanout: Fanout,
         flusher: Flusher,
-        prices: PriceFeed,
-        charts: ChartFeed,
+        feeds: Feeds,
     ) -> None:
         """Look at these parts from now on, whenever a scraper looks at us."""
         self._server = server
@@ -63,8 +71,7 @@ class Vitals:
         self._handlers = handlers
         self._fanout = fanout
         self._flusher = flusher
-        self._prices = prices
-        self._charts = charts
+        self._feeds = feeds
         self._telemetry.before_exposition(self.refresh)
 
     def observe_age(self, seconds: float) -> None:
@@ -86,11 +93,13 @@ class Vitals:
         for transport in Transport:
             self._connections.labels(transport=transport.value).set(transports[transport])
         self._rooms.set(len(self._hub))
-        self._shards.set(self._prices.shards_watched)
-        self._charts_kept.set(len(self._charts))
+        self._shards.set(self._feeds.prices.shards_watched)
+        self._stale.set(self._feeds.prices.shards_stale)
+        self._charts_kept.set(len(self._feeds.charts))
         self._copy(metrics.ACCEPTED, {"": self._server.accepted})
         self._copy(metrics.SENT_BYTES, {"": self._flusher.sent_bytes})
         self._copy(metrics.SLOW_PASSES, {"": self._flusher.passes_behind})
+        self._copy(metrics.PUBSUB_DEAF, {name: feed.deaf for name, feed in self._feeds._asdict().items()})
         self._copy(metrics.EVENTS, self._handlers.received)
         self._copy(metrics.SENT_EVENTS, {event.value: count for event, count in self._fanout.delivered.items()})
         errors = {str(error.code): count for error, count in self._handlers.errors.items()}
