@@ -37,7 +37,7 @@ from services.gateway.sessions import Sessions
 from services.gateway.settings import GatewaySettings
 from services.gateway.subscriptions import Subscriber
 from services.gateway.trade_feed import TradeFeed
-from services.gateway.vitals import Vitals
+from services.gateway.vitals import Feeds, Vitals
 from services.gateway.websocket import WebSocketLimits
 from services.gateway.windows import Windows
 from shared.identity import AuthSettings, TokenVerifier
@@ -103,7 +103,8 @@ class GatewayApp:
         self._server = self._make_server(
             lambda connection: Client(connection, socket_settings, encoder, flusher, handlers)
         )
-        self._vitals.watch(self._server, hub, handlers, self._fanout, flusher, self._prices, self._charts)
+        feeds = Feeds(self._prices, self._charts, self._metrics)
+        self._vitals.watch(self._server, hub, handlers, self._fanout, flusher, feeds)
         self._vitals.watch_log(log_fanout, self._trades, self._sessions, recovery)
         self._address = ""
 
@@ -112,6 +113,7 @@ class GatewayApp:
         tasks = self._runtime.tasks
         await self._trades.start()
         tasks.spawn("price-feed", self._prices.run())
+        self._runtime.health.add_check("prices", self._prices.check)
         tasks.spawn("trade-feed", self._trades.run())
         tasks.spawn("sessions", self._sessions.run())
         tasks.spawn("metrics-feed", self._metrics.run())

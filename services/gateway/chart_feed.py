@@ -16,7 +16,7 @@ from services.gateway.due_heap import DueHeap
 from shared.bus.errors import BusUnavailableError
 from shared.bus.redis_bus import RedisBus
 from shared.bus.retrying import keep_trying
-from shared.bus.subscription import Subscription
+from shared.bus.subscription import Silence, Subscription
 from shared.clock import Clock
 from shared.log import get_logger
 from shared.messages import VERSION, Candle, Chart, DecodeError, decode_candle, decode_chart, decode_chart_batch
@@ -60,6 +60,9 @@ class ChartFeed:
         on_ready: gets a chart when everything that Redis holds of it is known.
         shards: how many there are.
         rules: how charts are kept.
+
+    Attributes:
+        deaf: how often its connection was thrown away because it was deaf.
     """
 
     def __init__(
@@ -87,8 +90,9 @@ class ChartFeed:
         self._live: set[int] = set()
         self._due = DueHeap[Series]()
         self._epoch = ""
-        self._subscription = Subscription(bus, self._on_message, self._on_live, self._live.clear)
+        self._subscription = Subscription(bus, self._on_message, self._on_live, self._live.clear, on_deaf=self._on_deaf)
         self.rejected = 0
+        self.deaf = 0
 
     def __len__(self) -> int:
         """How many charts are kept."""
@@ -156,6 +160,9 @@ class ChartFeed:
         shard = self._shard_of_channel[channel]
         self._live.add(shard)
         self._mark_stale(self._in_shard(shard))
+
+    def _on_deaf(self, _: Silence) -> None:
+        self.deaf += 1
 
     def _on_message(self, channel: str, payload: bytes) -> None:
         try:

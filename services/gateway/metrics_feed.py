@@ -5,7 +5,7 @@ import msgspec
 from services.gateway.fanout import Fanout
 from services.gateway.payloads import Payload
 from shared.bus.redis_bus import RedisBus
-from shared.bus.subscription import Subscription
+from shared.bus.subscription import Silence, Subscription
 from shared.log import get_logger
 from shared.messages import DecodeError, decode_cluster_metrics
 from shared.names import redis_keys
@@ -14,16 +14,24 @@ log = get_logger(__name__)
 
 
 class MetricsFeed:
-    """Forwards each publication to the admin room. One message every few seconds: always subscribed."""
+    """Forwards each publication to the admin room. One message every few seconds: always subscribed.
+
+    Attributes:
+        deaf: how often its connection was thrown away because it was deaf.
+    """
 
     def __init__(self, bus: RedisBus, fanout: Fanout) -> None:
         self._fanout = fanout
-        self._subscription = Subscription(bus, self._on_message, lambda _channel: None)
+        self._subscription = Subscription(bus, self._on_message, lambda _channel: None, on_deaf=self._on_deaf)
+        self.deaf = 0
 
     async def run(self) -> None:
         """Work until cancelled."""
         self._subscription.want(redis_keys.CLUSTER_METRICS)
         await self._subscription.run()
+
+    def _on_deaf(self, _: Silence) -> None:
+        self.deaf += 1
 
     def _on_message(self, _channel: str, payload: bytes) -> None:
         try:

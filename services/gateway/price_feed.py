@@ -2,7 +2,7 @@
 
 Only shards in which a client watches a symbol are subscribed (all of them when everybody gets the whole market).
 Pub/Sub may lose: so at each confirmation of a subscription, at each new epoch and every 30 s a snapshot is re-read, and
-the market drops what is not newer. Feeds `Market`, and with its changes `Fanout` and `Windows`.
+the market drops what is not newer. Feeds `Market`, with its changes `Fanout` and `Windows`, and readiness.
 """
 
 import asyncio
@@ -13,11 +13,12 @@ from services.gateway.market import Change, Market
 from shared.bus.errors import BusUnavailableError
 from shared.bus.redis_bus import RedisBus
 from shared.bus.retrying import keep_trying
-from shared.bus.subscription import Subscription
+from shared.bus.subscription import Silence, Subscription
 from shared.clock import Clock
 from shared.log import get_logger
 from shared.messages import VERSION, DecodeError, decode_price_batch
 from shared.names import redis_keys
+from shared.reporting import REDIS_GRACE_S
 from shared.tasks import TaskGroup
 
 log = get_logger(__name__)
@@ -40,6 +41,10 @@ class PriceFeed:
         shards: how many there are.
         everything: subscribe all of them, always.
         observe_age: gets each publication's age in seconds.
+
+    Attributes:
+        rejected: publications that could not be read.
+        deaf: how often its connection was thrown away because it was deaf.
     """
 
     def __init__(
@@ -66,13 +71,34 @@ class PriceFeed:
         self._stale_added = asyncio.Event()
         self._heard: set[int] = set()
         self._live: set[int] = set()
-        self._subscription = Subscription(bus, self._on_message, self._on_live, self._on_lost)
+        self._away: dict[int, float] = {}
+        self._deaf: dict[int, float] = {}
+        self._subscription = Subscription(bus, self._on_message, self._on_live, self._on_lost, on_deaf=self._on_deaf)
         self.rejected = 0
+        self.deaf = 0
 
     @property
     def shards_watched(self) -> int:
         """How many shards are subscribed or about to be."""
         return len(self._watched) if self._everything else sum(count > 0 for count in self._watched)
+
+    @property
+    def shards_stale(self) -> int:
+        """How many of them cannot be vouched for."""
+        return len(self._away.keys() | self._silent_shards())
+
+    def check(self) -> str | None:
+        """The readiness check.
+
+        A shard that is deaf while Redis answers is this gateway's own fault and counts at once, until its snapshot has
+        been read again. Shards lost with Redis itself are every gateway's: the grace is that of `RedisWatch`.
+        """
+        silent = self._silent_shards()
+        if silent:
+            return f"{len(silent)} of {self.shards_watched} price shards deaf for {max(silent.values()):.1f} s"
+        now = self._clock.monotonic()
+        away = [now - since for since in self._away.values() if now - since > REDIS_GRACE_S]
+        return f"{len(away)} of {self.shards_watched} price shards not read for {max(away):.0f} s" if away else None
 
     def is_live(self, symbol: str) -> bool:
         """Whether the market knows this symbol's newest price, or that there is none."""
@@ -85,7 +111,7 @@ class PriceFeed:
         shard = redis_keys.shard_of(symbol, len(self._watched))
         self._watched[shard] += 1
         if self._watched[shard] == 1 and not self._everything:
-            self._subscription.want(self._channels[shard])
+            self._want(shard)
 
     def unwatch(self, symbol: str) -> None:
         """One subscription less."""
@@ -99,25 +125,47 @@ class PriceFeed:
     async def run(self) -> None:
         """Work until cancelled."""
         if self._everything:
-            for channel in self._channels:
-                self._subscription.want(channel)
+            for shard in range(len(self._channels)):
+                self._want(shard)
         async with TaskGroup() as tasks:
             tasks.spawn("price-resync", self._mark_stale_regularly())
             tasks.spawn("price-snapshots", keep_trying("price-snapshots", self._reread_stale))
             await self._subscription.run()
+
+    def _want(self, shard: int) -> None:
+        if shard not in self._live:
+            self._away.setdefault(shard, self._clock.monotonic())
+        self._subscription.want(self._channels[shard])
 
     def _leave_if_unwatched(self, shard: int) -> None:
         if self._watched[shard] == 0:
             self._subscription.unwant(self._channels[shard])
             self._heard.discard(shard)
             self._live.discard(shard)
+            self._away.pop(shard, None)
+            self._deaf.pop(shard, None)
+
+    def _silent_shards(self) -> dict[int, float]:
+        """Shards that are deaf, or seem so, and those not read since they were: the seconds of it."""
+        now = self._clock.monotonic()
+        silent = {self._shard_of_channel[channel]: seconds for channel, seconds in self._subscription.doubted().items()}
+        return silent | {shard: now - since for shard, since in self._deaf.items()}
 
     def _on_live(self, channel: str) -> None:
         shard = self._shard_of_channel[channel]
         self._heard.add(shard)
         self._mark_stale(shard)
 
+    def _on_deaf(self, silence: Silence) -> None:
+        self.deaf += 1
+        now = self._clock.monotonic()
+        for channel, seconds in silence.items():
+            self._deaf.setdefault(self._shard_of_channel[channel], now - seconds)
+
     def _on_lost(self) -> None:
+        now = self._clock.monotonic()
+        for shard in self._live:
+            self._away[shard] = now
         self._heard.clear()
         self._live.clear()
 
@@ -179,4 +227,6 @@ class PriceFeed:
         changes = self._market.apply_snapshot(prices)
         if shard in self._heard:  # it may have been lost or left while it was read
             self._live.add(shard)
+            self._away.pop(shard, None)
+            self._deaf.pop(shard, None)
         self._deliver(changes)

@@ -4,7 +4,7 @@ Feeds the gateway's own `/metrics` and its report to the metrics service, every 
 """
 
 from collections import Counter
-from typing import Any
+from typing import Any, NamedTuple
 
 from protocol.engineio.session import Transport
 from services.gateway.chart_feed import ChartFeed
@@ -12,6 +12,7 @@ from services.gateway.fanout import Fanout
 from services.gateway.handlers import Handlers
 from services.gateway.hub import Hub
 from services.gateway.log_fanout import LogFanout
+from services.gateway.metrics_feed import MetricsFeed
 from services.gateway.outbox import Flusher
 from services.gateway.price_feed import PriceFeed
 from services.gateway.recovery import Recovery
@@ -27,6 +28,14 @@ KNOWN_REFUSALS = 64
 """Different texts of refused handshakes; all are ours, so this is a fuse, not a limit."""
 
 
+class Feeds(NamedTuple):
+    """What listens to Pub/Sub; each field is the value of a label."""
+
+    prices: PriceFeed
+    charts: ChartFeed
+    metrics: MetricsFeed
+
+
 class Vitals:
     """Everything that is counted in one gateway."""
 
@@ -35,8 +44,7 @@ class Vitals:
     _handlers: Handlers
     _fanout: Fanout
     _flusher: Flusher
-    _prices: PriceFeed
-    _charts: ChartFeed
+    _feeds: Feeds
     _log: LogFanout
     _trades: TradeFeed
     _sessions: Sessions
@@ -47,6 +55,7 @@ class Vitals:
         self._connections = telemetry.gauge(metrics.CONNECTIONS)
         self._rooms = telemetry.gauge(metrics.ROOMS)
         self._shards = telemetry.gauge(metrics.SHARDS_WATCHED)
+        self._stale = telemetry.gauge(metrics.SHARDS_STALE)
         self._charts_kept = telemetry.gauge(metrics.CHARTS_KEPT)
         self._sessions_kept = telemetry.gauge(metrics.SESSIONS)
         self._window_bytes = telemetry.gauge(metrics.LOG_WINDOW)
@@ -64,8 +73,7 @@ class Vitals:
         handlers: Handlers,
         fanout: Fanout,
         flusher: Flusher,
-        prices: PriceFeed,
-        charts: ChartFeed,
+        feeds: Feeds,
     ) -> None:
         """Look at these parts from now on, whenever a scraper looks at us."""
         self._server = server
@@ -73,8 +81,7 @@ class Vitals:
         self._handlers = handlers
         self._fanout = fanout
         self._flusher = flusher
-        self._prices = prices
-        self._charts = charts
+        self._feeds = feeds
         self._telemetry.before_exposition(self.refresh)
 
     def watch_log(self, fanout: LogFanout, trades: TradeFeed, sessions: Sessions, recovery: Recovery) -> None:
@@ -103,16 +110,18 @@ class Vitals:
         for transport in Transport:
             self._connections.labels(transport=transport.value).set(transports[transport])
         self._rooms.set(len(self._hub))
-        self._shards.set(self._prices.shards_watched)
-        self._charts_kept.set(len(self._charts))
         self._sessions_kept.set(len(self._sessions))
         self._window_bytes.set(self._log.window.size)
         self._copy(metrics.RECOVERIES, self._recovery.outcomes)
         self._copy(metrics.LOG_FORKS, {"": self._trades.forks})
         self._copy(metrics.LOG_REJECTED, {"": self._log.rejected})
+        self._shards.set(self._feeds.prices.shards_watched)
+        self._stale.set(self._feeds.prices.shards_stale)
+        self._charts_kept.set(len(self._feeds.charts))
         self._copy(metrics.ACCEPTED, {"": self._server.accepted})
         self._copy(metrics.SENT_BYTES, {"": self._flusher.sent_bytes})
         self._copy(metrics.SLOW_PASSES, {"": self._flusher.passes_behind})
+        self._copy(metrics.PUBSUB_DEAF, {name: feed.deaf for name, feed in self._feeds._asdict().items()})
         self._copy(metrics.EVENTS, self._handlers.received)
         self._copy(metrics.SENT_EVENTS, {event.value: count for event, count in self._fanout.delivered.items()})
         errors = {str(error.code): count for error, count in self._handlers.errors.items()}

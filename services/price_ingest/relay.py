@@ -60,6 +60,7 @@ class Relay:
         self._relayed = runtime.telemetry.counter(metrics.RELAYED).labels(feed=feed)
         dropped = runtime.telemetry.counter(metrics.RELAY_DROPPED)
         self._dropped = {reason: dropped.labels(feed=feed, reason=reason) for reason in Dropped}
+        self._deaf = runtime.telemetry.counter(metrics.PUBSUB_DEAF).labels(feed=feed)
         self._waiting: deque[bytes] = deque()
         self._waiting_bytes = 0
         self._refused: deque[DeadLetter] = deque(maxlen=MAX_WAITING_LETTERS)
@@ -75,7 +76,13 @@ class Relay:
     async def _work(self) -> None:
         self._waiting.clear()
         self._waiting_bytes = 0
-        subscription = Subscription(self._bus, self._take, on_live=lambda _: None)
+        subscription = Subscription(
+            self._bus,
+            self._take,
+            on_live=lambda _: None,
+            on_deaf=lambda _: self._deaf.inc(),
+            beat_channel=redis_keys.relay_beat(self._feed),
+        )
         subscription.want(self._feed)
         async with TaskGroup() as tasks:
             tasks.spawn(f"relay-listen-{self._feed}", subscription.run())

@@ -40,6 +40,11 @@ BUILD_INFO: Final = _gauge("tickwire_build_info", "Always 1; the labels say what
 REDIS_CONNECTED: Final = _gauge("tickwire_redis_connected", "1 while Redis answers this service.")
 LOOP_LAG: Final = _gauge("tickwire_event_loop_lag_seconds", "How late the last periodic timer fired.")
 
+# Subscribers of Pub/Sub: gateway, price-ingest
+PUBSUB_DEAF: Final = _counter(
+    "tickwire_pubsub_deaf_total", "Pub/Sub connections thrown away because they were open and said nothing.", "feed"
+)
+
 # gateway
 CONNECTIONS: Final = _gauge("websocket_connections", "Open client connections.", "transport")
 ROOMS: Final = _gauge("websocket_rooms", "Rooms with at least one member.")
@@ -54,6 +59,9 @@ SLOW_PASSES: Final = _counter(
     "tickwire_conflated_passes_total", "Times that a client was behind and was left to catch up."
 )
 SHARDS_WATCHED: Final = _gauge("tickwire_shards_watched", "Price shards that this gateway listens to.")
+SHARDS_STALE: Final = _gauge(
+    "tickwire_shards_stale", "Those of them that are silent although Redis answers, or not read again since a loss."
+)
 CHARTS_KEPT: Final = _gauge("tickwire_charts_kept", "Charts that this gateway keeps for its clients.")
 RECOVERIES: Final = _counter(
     "tickwire_recoveries_total", "Clients that came back: recovered, or why they began anew.", "outcome"

@@ -154,6 +154,11 @@ def relay_lease(stream: str) -> str:
     return f"{_tagged(stream)}:relay"
 
 
+def relay_beat(feed: str) -> str:
+    """Pub/Sub channel on which the relay of a feed's channel, which is the upstreams', finds out that it is deaf."""
+    return f"{feed}:beat"
+
+
 def feed_position(stream: str) -> str:
     """Text: id up to which the trade-notifiers have done every entry of an upstream stream; shares its slot."""
     return f"{_tagged(stream)}:position"

@@ -274,7 +274,7 @@ async def test_an_idle_chart_gets_its_flat_bars_by_the_clock(start: Start) -> No
     await eventually(lambda: len(running.sink.sent) == 3, "two more")
 
 
-@pytest.mark.parametrize("payload", [b"", b"nonsense", b"\xc0", encode([1, 2]), encode([VERSION + 1, "e", 0, {}])])
+@pytest.mark.parametrize("payload", [b"\x00", b"nonsense", b"\xc0", encode([1, 2]), encode([VERSION + 1, "e", 0, {}])])
 async def test_a_batch_that_cannot_be_read_is_counted_and_the_next_one_taken(
     start: Start, bus: RedisBus, payload: bytes
 ) -> None:

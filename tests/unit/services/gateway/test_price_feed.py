@@ -13,6 +13,7 @@ from services.gateway.price_feed import PriceFeed
 from shared.bus.redis_bus import RedisBus
 from shared.messages import VERSION, Price, PriceBatch, encode
 from shared.names import redis_keys
+from shared.reporting import REDIS_GRACE_S
 from shared.tasks import TaskGroup
 from tests.support.fakes_gateway import NOW_MS, make_price
 from tests.support.manual_clock import ManualClock
@@ -212,7 +213,7 @@ async def test_a_shard_that_is_confirmed_while_its_snapshot_is_read_is_read_agai
     await eventually(lambda: running.seqs() == [(9, -1)], "the newer snapshot")
 
 
-@pytest.mark.parametrize("payload", [b"", b"nonsense", b"\xc0", encode([1, 2])])
+@pytest.mark.parametrize("payload", [b"\x00", b"nonsense", b"\xc0", encode([1, 2])])
 async def test_a_batch_that_cannot_be_read_is_counted_and_the_next_one_taken(start: Start, payload: bytes) -> None:
     running = start()
     running.feed.watch(A)
@@ -259,3 +260,49 @@ async def test_a_snapshot_that_was_being_read_when_the_subscription_was_lost_mak
     go_on.set()
     await eventually(running.seqs, "the snapshot was delivered")
     assert not running.feed.is_live(A)
+
+
+async def test_a_deaf_shard_is_not_ready_until_its_snapshot_was_read_again(start: Start, bus: RedisBus) -> None:
+    running = start()
+    running.feed.watch(A)
+    running.feed.watch(B)
+    await running.live(A)
+    await running.live(B)
+    assert (running.feed.check(), running.feed.shards_stale) == (None, 0)
+    shard = redis_keys.shard_of(A, SHARDS)
+    running.feed._on_deaf({redis_keys.price_channel(shard): 2.0})
+    running.feed._on_lost()
+    running.clock.seconds += 1
+    assert running.feed.check() == "1 of 2 price shards deaf for 3.0 s"
+    assert running.feed.shards_stale == 2
+    assert running.feed.deaf == 1
+    await bus._client.client_kill_filter(_type="pubsub")
+    await running.live(A)
+    await running.live(B)
+    assert (running.feed.check(), running.feed.shards_stale) == (None, 0)
+
+
+async def test_a_deaf_shard_that_nobody_watches_any_more_is_ready(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(price_feed, "LINGER_S", 0.0)
+    running = start()
+    running.feed.watch(A)
+    await running.live(A)
+    running.feed._on_deaf({redis_keys.price_channel(redis_keys.shard_of(A, SHARDS)): 2.0})
+    assert running.feed.check() == "1 of 1 price shards deaf for 2.0 s"
+    running.feed.unwatch(A)
+    await eventually(lambda: running.feed.check() is None, "forgotten")
+
+
+async def test_shards_lost_with_redis_itself_have_the_grace_of_every_service() -> None:
+    bus = RedisBus("redis://127.0.0.1:1", "never-connected")
+    running = Running(bus, everything=True)
+    async with TaskGroup() as tasks:
+        tasks.spawn("price-feed", running.feed.run())
+        await eventually(lambda: running.feed.shards_stale == SHARDS, "begun")
+        running.clock.seconds += REDIS_GRACE_S
+        assert running.feed.check() is None
+        running.clock.seconds += 1
+        assert running.feed.check() == "4 of 4 price shards not read for 16 s"
+    await bus.close()

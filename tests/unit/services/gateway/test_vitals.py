@@ -2,8 +2,9 @@
 
 from services.gateway.chart_feed import ChartFeed, ChartRules
 from services.gateway.fanout import Fanout
+from services.gateway.metrics_feed import MetricsFeed
 from services.gateway.price_feed import PriceFeed
-from services.gateway.vitals import KNOWN_REFUSALS, Vitals
+from services.gateway.vitals import KNOWN_REFUSALS, Feeds, Vitals
 from shared.bus.redis_bus import RedisBus
 from shared.names import close_reasons
 from shared.telemetry import Telemetry
@@ -37,7 +38,8 @@ class Setup:
             rules=ChartRules(most=10, fill=True, grace_ms=500),
         )
         fanout: Fanout = self.parts.fanout
-        self.vitals.watch(server, self.parts.hub, self.parts.handlers, fanout, self.parts.flusher, prices, self.charts)
+        feeds = Feeds(prices, self.charts, MetricsFeed(bus, fanout))
+        self.vitals.watch(server, self.parts.hub, self.parts.handlers, fanout, self.parts.flusher, feeds)
         prices.watch("BTC-USDT")
 
     def scraped(self) -> dict[str, float]:

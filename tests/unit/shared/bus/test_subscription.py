@@ -1,26 +1,36 @@
 """A Pub/Sub subscription that survives its connection, on a real server."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from services.launcher.embedded_valkey import EmbeddedValkey
-from shared.bus.redis_bus import RedisBus
-from shared.bus.subscription import Subscription
+from shared.bus.redis_bus import RedisBus, RedisPubSub
+from shared.bus.subscription import BEAT_ANSWER_S, Silence, Subscription
 from shared.tasks import TaskGroup
-from tests.support.waiting import eventually
+from tests.support.fault_proxy import PUBSUB, FaultProxy
+from tests.support.waiting import PATIENCE_S, eventually
 
 
 class Listener:
     """A running subscription and what it said."""
 
-    def __init__(self, bus: RedisBus) -> None:
+    def __init__(self, bus: RedisBus, beat_channel: str | None = None) -> None:
         self.messages: list[tuple[str, bytes]] = []
         self.live: list[str] = []
         self.lost = 0
-        self.subscription = Subscription(bus, self._on_message, self.live.append, self._on_lost)
+        self.silences: list[Silence] = []
+        self.subscription = Subscription(
+            bus,
+            self._on_message,
+            self.live.append,
+            self._on_lost,
+            on_deaf=self.silences.append,
+            beat_channel=beat_channel,
+        )
 
     def _on_message(self, channel: str, data: bytes) -> None:
         self.messages.append((channel, data))
@@ -29,7 +39,7 @@ class Listener:
         self.lost += 1
         self.live.clear()
 
-    async def has(self, holds: Callable[["Listener"], bool]) -> None:
+    async def has(self, holds: Callable[["Listener"], object]) -> None:
         await eventually(lambda: holds(self), "what the listener is to have")
 
     async def is_live(self, *channels: str) -> None:
@@ -174,3 +184,93 @@ async def test_it_waits_for_a_server_that_is_not_there_yet(tmp_path: Path):
     finally:
         await bus.close()
         server.stop()
+
+
+@pytest.fixture
+def proxy(valkey: EmbeddedValkey) -> Iterator[FaultProxy]:
+    with FaultProxy(valkey.url) as made:
+        yield made
+
+
+@asynccontextmanager
+async def behind(proxy: FaultProxy, *channels: str, beat_channel: str | None = None) -> AsyncIterator[Listener]:
+    """A live listener on the far side of a proxy."""
+    bus = RedisBus(proxy.url, "test-behind")
+    made = Listener(bus, beat_channel)
+    async with TaskGroup() as tasks:
+        tasks.spawn("listen", made.subscription.run())
+        for channel in channels:
+            made.subscription.want(channel)
+        await made.is_live(*channels)
+        yield made
+    await bus.close()
+
+
+async def heard_by(pubsub: RedisPubSub) -> tuple[str, bytes | None]:
+    async with asyncio.timeout(PATIENCE_S):
+        return await pubsub.next_event()
+
+
+async def test_a_connection_that_goes_deaf_is_replaced_and_every_channel_goes_live_again(
+    proxy: FaultProxy, bus: RedisBus
+):
+    async with behind(proxy, "a", "b") as listener:
+        assert proxy.deafen(PUBSUB) == 1
+        await listener.has(lambda it: set(it.subscription.doubted()) == {"a", "b"})
+        assert not listener.lost
+        await listener.is_live("a", "b")
+        await listener.has(lambda it: it.lost > 0)
+        await listener.is_live("a", "b")
+        (silence,) = listener.silences
+        assert silence.keys() == {"a", "b"}
+        assert all(1.9 < seconds < 4 for seconds in silence.values())
+        assert listener.subscription.doubted() == {}
+        await listener.hears(bus, "b", b"after")
+
+
+async def test_a_redis_that_does_not_answer_is_lost_and_not_deaf(proxy: FaultProxy, bus: RedisBus):
+    async with behind(proxy, "a") as listener:
+        proxy.blackhole()
+        await listener.has(lambda it: it.lost > 0)
+        proxy.heal()
+        await listener.is_live("a")
+        await listener.hears(bus, "a", b"after")
+        assert listener.silences == []
+
+
+async def test_a_slow_way_to_redis_is_not_deafness(proxy: FaultProxy, bus: RedisBus):
+    async with behind(proxy, "a") as listener:
+        proxy.delay(0.1)
+        await asyncio.sleep(2 * BEAT_ANSWER_S)
+        assert (listener.lost, listener.silences) == (0, [])
+        proxy.delay(0)
+        await listener.hears(bus, "a", b"after")
+
+
+async def test_beats_are_heard_on_the_server_and_are_no_messages(listener: Listener, bus: RedisBus):
+    listener.subscription.want("a")
+    await listener.is_live("a")
+    other = bus.open_pubsub()
+    await other.subscribe(["a"])
+    assert [await heard_by(other) for _ in range(4)] == [("a", None)] + 3 * [("a", b"")]
+    await other.close()
+    assert listener.messages == []
+    assert listener.lost == 0
+
+
+async def test_channels_of_somebody_else_are_not_beaten_and_their_empty_messages_are_messages(
+    proxy: FaultProxy, bus: RedisBus
+):
+    others = bus.open_pubsub()
+    await others.subscribe(["a", "a:beat"])
+    assert {await heard_by(others), await heard_by(others)} == {("a", None), ("a:beat", None)}
+    async with behind(proxy, "a", beat_channel="a:beat") as listener:
+        assert [await heard_by(others) for _ in range(3)] == 3 * [("a:beat", b"")]
+        await bus.publish([("a", b"")])
+        await listener.has(lambda it: it.messages == [("a", b"")])
+        proxy.deafen(PUBSUB)
+        await listener.has(lambda it: it.silences)
+        assert list(listener.silences[0]) == ["a:beat"]
+        await listener.is_live("a")
+        await listener.hears(bus, "a", b"after")
+    await others.close()
