@@ -5,7 +5,7 @@ SOURCES := protocol shared services tests
 SYSTEM_PACKAGES ?= nginx-light haproxy chromium
 
 .DEFAULT_GOAL := help
-.PHONY: help setup system demo test check lint types layers unit interop fuzz bench bench-ingest bench-peers readme constraints clean
+.PHONY: help setup system demo test check lint types layers unit interop fuzz chaos bench bench-ingest bench-peers readme constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ interop: setup system ## only the stock clients, the proxies and the browser
 fuzz: .venv/.installed ## throw input at the protocol and at the client port, a minute each
 	$(BIN)/python -m tests.fuzz.fuzz_protocol --seconds 60 --target all
 	$(BIN)/python -m tests.fuzz.fuzz_http --seconds 60
+
+chaos: setup ## break a real cluster under stock clients for twenty-five minutes, and account for every trade
+	$(BIN)/python -m tests.chaos.run $(CHAOS)
 
 bench: .venv/.installed ## CPU for each delivered update, bytes for each connection
 	$(BIN)/python -m tests.load.bench_gateway
