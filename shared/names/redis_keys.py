@@ -139,6 +139,11 @@ def log_fences(log: str) -> str:
     return f"{log}:fences"
 
 
+def log_readers(log: str) -> str:
+    """Hash instance -> `server_ms id`: how far each gateway has read a log, for who trims it."""
+    return f"{log}:readers"
+
+
 def feed_lease(stream: str) -> str:
     """Lease of the one trade-notifier that reads an upstream stream; shares the stream's slot."""
     return f"{_tagged(stream)}:lease"
