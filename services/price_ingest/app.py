@@ -22,6 +22,7 @@ from shared.dead_letters import DeadLetters
 from shared.lease import Lease
 from shared.lifecycle import Runtime
 from shared.names import redis_keys
+from shared.trimming import Trimmer, UpstreamTrimming
 from shared.upstream import SymbolNames
 from shared.upstream.settings import UpstreamSettings
 
@@ -45,6 +46,7 @@ class IngestApp:
             DeadLetters(runtime.bus, redis_keys.DEAD_PRICES, runtime.telemetry, runtime.clock),
             self._figures,
             runtime.clock,
+            UpstreamTrimming(Trimmer(runtime.bus, runtime.telemetry, runtime.clock), upstream),
         )
         self._relays: list[asyncio.Task[None]] = []
         self._replica = Replica(runtime.bus, runtime.instance, runtime.clock, reader, upstream)

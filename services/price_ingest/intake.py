@@ -27,6 +27,7 @@ from shared.clock import Clock
 from shared.dead_letters import DeadLetter, DeadLetters
 from shared.log import get_logger
 from shared.messages import DecodeError
+from shared.trimming import UpstreamTrimming
 
 log = get_logger(__name__)
 
@@ -52,6 +53,7 @@ class Gear:
     dead_letters: DeadLetters
     figures: Figures
     clock: Clock
+    trimming: UpstreamTrimming
 
 
 class Intake:

@@ -3,7 +3,7 @@
 Three loops share one state. Reading folds entries into it as fast as they come; publishing commits the prices that
 changed, at once while they are few and every `PRICE_PUBLISH_MS` when they are many; drawing commits the candles that
 changed, every `CHART_PUBLISH_MS`. Each commit holds the positions that led to it, so whatever fails is done again from
-the commits before.
+the commits before. What both lanes have committed of a stream may be trimmed.
 """
 
 import asyncio
@@ -21,6 +21,7 @@ from shared.log import get_logger
 from shared.messages import DecodeError
 from shared.names import redis_keys
 from shared.tasks import TaskGroup
+from shared.trimming import PRICE_READER, TRIM_S
 
 log = get_logger(__name__)
 
@@ -90,6 +91,7 @@ class Pipeline:
             tasks.spawn(f"unit-{self._unit}-read", self._read(intake))
             tasks.spawn(f"unit-{self._unit}-draw", self._draw())
             tasks.spawn(f"unit-{self._unit}-watch", self._watch())
+            tasks.spawn(f"unit-{self._unit}-trim", self._trim())
             await self._publish(intake)
 
     async def _restore(self) -> Intake:
@@ -153,6 +155,19 @@ class Pipeline:
             if self._book.look_for_stale(self._gear.clock.now_ms()):
                 self._changed.set()
             self._show()
+
+    async def _trim(self) -> None:
+        """The streams that nobody reads but price-ingest; the others are trimmed by the trade-notifier."""
+        trimming, ours = self._gear.trimming, set[str]()
+        try:
+            while True:
+                await asyncio.sleep(TRIM_S)
+                ours = {stream for stream in self._positions.now if self._gear.reader.reads_alone(stream)}
+                for stream in sorted(ours):
+                    await trimming.trim(stream, "", {PRICE_READER: self._positions.done(stream)})
+        finally:
+            for stream in ours:
+                trimming.forget(stream)
 
     async def _read(self, intake: Intake) -> None:
         clock = self._gear.clock

@@ -62,6 +62,11 @@ class Reader:
         """What streams hold that will be read."""
         self._holds.update((source.stream, source.holds) for source in sources)
 
+    def reads_alone(self, stream: str) -> bool:
+        """Whether this is a source stream that the trade-notifier does not read."""
+        holds = self._holds.get(stream)
+        return holds is not None and not Source(stream, holds).may_hold_trades
+
     def read(self, stream: str, entries: Sequence[StreamEntry]) -> Reading:
         """Ticks of the next entries of a stream."""
         if stream in _FORWARDS:

@@ -1,6 +1,6 @@
 """The trade-notifier put together: finds upstream streams and gives each a `Consumer`.
 
-Fed by every `shared.upstream` source that may hold trades; feeds the trade logs and user logs.
+Fed by every `shared.upstream` source that may hold trades; feeds the trade logs and user logs, and trims both ends.
 """
 
 import asyncio
@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from services.trade_notifier.consumer import Consumer
 from services.trade_notifier.delivery import Delivery
+from services.trade_notifier.retention import Retention
 from services.trade_notifier.settings import NotifierSettings
 from services.trade_notifier.tally import Tally
 from shared.bus.retrying import keep_trying
@@ -38,17 +39,19 @@ class NotifierApp:
         self._delivery = Delivery(runtime.bus, runtime.common.trade_shards, settings)
         self._dead_letters = DeadLetters(runtime.bus, redis_keys.DEAD_TRADES, runtime.telemetry, runtime.clock)
         self._consumers: dict[str, Consumer] = {}
-        self._finding: asyncio.Task[None] | None = None
+        self._retention = Retention(runtime, settings, upstream, self._owned_streams)
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Begin to look for streams; the fixed one needs no finding."""
+        """Begin to look for streams, and to trim; the fixed one needs no finding."""
         self._consume(FIXED_SOURCES)
-        self._finding = self._runtime.tasks.spawn("find-streams", keep_trying("find-streams", self._find))
+        for name, work in (("find-streams", self._find), ("trim", self._retention.run)):
+            self._tasks.append(self._runtime.tasks.spawn(name, keep_trying(name, work)))
 
     async def stop(self) -> None:
         """Finish what is in hand and give every lease back."""
-        if self._finding is not None:
-            self._finding.cancel()
+        for task in self._tasks:
+            task.cancel()
         await asyncio.gather(*(consumer.stop() for consumer in self._consumers.values()))
 
     def fill_report(self, report: dict[str, Any]) -> None:
@@ -59,8 +62,11 @@ class NotifierApp:
             metrics.OWNED_STREAMS.name: self._count_owned(),
         }
 
+    def _owned_streams(self) -> list[str]:
+        return [stream for stream, consumer in self._consumers.items() if consumer.owned]
+
     def _count_owned(self) -> int:
-        return sum(consumer.owned for consumer in self._consumers.values())
+        return len(self._owned_streams())
 
     async def _find(self) -> None:
         while True:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from services.trade_notifier.delivery import Delivery
+from services.trade_notifier.recipients import FeedTrade
 from services.trade_notifier.sorting import Sorted, sort_out
 from services.trade_notifier.tally import Tally
 from shared.bus.entries import StreamEntry
@@ -31,6 +32,9 @@ WAIT_MS: Final = 500
 """How long one wait for news lasts; a stop is noticed in between."""
 
 STOP_CHECK_S: Final = 0.1
+
+UNCONFIRMED_LOG_S: Final = 10.0
+"""At most one log line of appends that no replica confirmed in so long."""
 
 _BEGIN: Final = "0-0"
 _GROUP: Final = redis_keys.TRADE_GROUP
@@ -69,6 +73,7 @@ class Consumer:
         self._tally = tally
         self._names = names
         self._stopping = False
+        self._unconfirmed_due = 0.0
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -146,19 +151,41 @@ class Consumer:
     async def _process(self, entries: Sequence[StreamEntry]) -> None:
         """Deliver entries and acknowledge them, in parts: one entry can hold a thousand trades."""
         for part in sort_out(self._source, entries, self._names):
+            if not await self._deliver(part.trades):
+                return  # told to stop; the next owner does what is pending
             await self._finish(part)
 
+    async def _deliver(self, trades: Sequence[FeedTrade]) -> bool:
+        """Append until enough replicas have it all; False where told to stop before."""
+        new = notified = 0
+        while True:
+            appended = await self._delivery.append(self.stream, self._lease.stamp, trades)
+            new += appended.trades
+            notified += appended.notifications
+            if not appended.unconfirmed:
+                break
+            self._declare_unconfirmed(appended.unconfirmed)
+            if self._stopping:
+                break
+        self._tally.add(metrics.TRADES, new)
+        self._tally.add(metrics.NOTIFICATIONS, notified)
+        self._tally.add(metrics.DUPLICATES, 0 if appended.unconfirmed else len(trades) - new)
+        return not appended.unconfirmed
+
     async def _finish(self, part: Sorted) -> None:
-        """Deliver first, acknowledge then."""
+        """All trades of these entries are in the logs: keep the others, acknowledge."""
         self._declare_gap(part.gone)
-        delivered = await self._delivery.append(self.stream, self._lease.stamp, part.trades)
         await self._dead_letters.put(part.refused)
         keys = [self._lease.key, self.stream, redis_keys.feed_position(self.stream)]
         await self._bus.run_script("finish_batch", keys, [self._lease.stamp, _GROUP, *part.entries])
-        self._tally.add(metrics.TRADES, delivered.trades)
-        self._tally.add(metrics.DUPLICATES, delivered.duplicates)
-        self._tally.add(metrics.NOTIFICATIONS, delivered.notifications)
         self._tally.add(metrics.NO_TRADES, part.ignored)
+
+    def _declare_unconfirmed(self, logs: Sequence[str]) -> None:
+        self._tally.add(metrics.UNCONFIRMED, len(logs))
+        now = asyncio.get_running_loop().time()
+        if now >= self._unconfirmed_due:
+            self._unconfirmed_due = now + UNCONFIRMED_LOG_S
+            log.warning("append_unconfirmed", stream=self.stream, logs=logs, hint="fewer than LOG_REPLICAS answer")
 
     def _declare_gap(self, entries: int) -> None:
         if entries:

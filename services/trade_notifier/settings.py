@@ -13,7 +13,7 @@ _MINUTES_KEPT_AT_LEAST = 15
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class NotifierSettings:
-    """How long the logs are, and how long an id is remembered."""
+    """How long the logs are, how long an id is remembered, and when an append counts."""
 
     dedupe_window_hours: Annotated[int, msgspec.Meta(ge=1, le=744)] = setting(
         24, "time in which a trade id that comes again is dropped; costs Redis memory per trade", "h"
@@ -22,5 +22,13 @@ class NotifierSettings:
         60, "how long trade and user logs are kept", "min"
     )
     trade_log_length: Positive = setting(
-        1_000_000, "entries that one log keeps at most, whatever their age; bounds Redis memory", "entries"
+        1_000_000,
+        "entries of one log that stay at most once they are read; at twice as many it is cut, read or not",
+        "entries",
+    )
+    log_replicas: Annotated[int, msgspec.Meta(ge=0, le=10)] = setting(
+        0, "replicas of Redis that must have a trade in its log before it is acknowledged; 0: none"
+    )
+    log_replicas_ms: Annotated[int, msgspec.Meta(ge=10, le=60_000)] = setting(
+        1000, "how long they are waited for, until the same is appended again, which is harmless", "ms"
     )

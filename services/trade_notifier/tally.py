@@ -13,6 +13,7 @@ _COUNTED: Final = (
     metrics.NO_TRADES,
     metrics.REDELIVERED,
     metrics.TRIMMED,
+    metrics.UNCONFIRMED,
 )
 
 

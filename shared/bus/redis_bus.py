@@ -204,11 +204,28 @@ class RedisBus:
         Raises:
             FencedError: the script found a newer lease token.
         """
+        async with _answered():
+            return await self._script(name)(keys=keys, args=args)
+
+    async def run_script_confirmed(
+        self, name: str, keys: Sequence[str], args: Sequence[str | bytes | int], replicas: int, timeout_ms: int
+    ) -> tuple[Any, int]:
+        """Run a script as `run_script` does, then wait until `replicas` replicas have what it wrote, or `timeout_ms`.
+
+        What counts is what this one call wrote: a script that wrote nothing is confirmed at once.
+
+        Returns:
+            What the script returns, and how many replicas have it.
+        """
+        async with _answered(ANSWER_S + timeout_ms / 1000), self._client.client() as one:  # WAIT is by connection
+            reply = await self._script(name)(keys=keys, args=args, client=one)
+            return reply, int(await one.wait(replicas, timeout_ms))
+
+    def _script(self, name: str) -> Any:  # noqa: ANN401 - the library's Script objects are untyped
         script = self._scripts.get(name)
         if script is None:
             script = self._scripts[name] = self._client.register_script(_script_text(name))
-        async with _answered():
-            return await script(keys=keys, args=args)
+        return script
 
     async def run_scripts(self, name: str, calls: Sequence[ScriptCall]) -> list[Any]:
         """Run a script for each (keys, args), each atomic by itself, in one round trip; returns as `run_script`."""

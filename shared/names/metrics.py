@@ -120,10 +120,21 @@ REDELIVERED: Final = _counter("tickwire_notifier_redelivered_total", "Entries ta
 TRIMMED: Final = _counter(
     "tickwire_notifier_trimmed_total", "Entries trimmed from the upstream stream before they were read."
 )
+UNCONFIRMED: Final = _counter(
+    "tickwire_notifier_unconfirmed_total",
+    "Times that fewer than LOG_REPLICAS replicas had a part of the log in time; it was appended again.",
+)
 OWNED_STREAMS: Final = _gauge("tickwire_notifier_streams_owned", "Upstream streams that this replica reads.")
 
 # Both readers of upstream
 DEAD_LETTERS: Final = _counter("tickwire_dead_letters_total", "Upstream entries refused.", "reason")
+TRIM_ENTRIES: Final = _counter("tickwire_trim_entries_total", "Entries trimmed, all read or nobody's to read.", "kind")
+TRIM_POSTPONED: Final = _gauge(
+    "tickwire_trim_postponed_streams", "Streams beyond their age or length because a living reader is behind.", "kind"
+)
+TRIM_UNREAD: Final = _counter(
+    "tickwire_trim_unread_total", "Times that a log too long for memory lost what a living reader had not read."
+)
 
 # metrics, for the whole cluster
 SERVICES_UP: Final = _gauge("tickwire_services_up", "Instances that reported in the last ten seconds.", "service")

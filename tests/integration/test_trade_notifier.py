@@ -203,6 +203,7 @@ async def test_its_report_says_what_it_did(bus: RedisBus, cluster: Cluster) -> N
         metrics.NO_TRADES.name: 0,
         metrics.REDELIVERED.name: 0,
         metrics.TRIMMED.name: 0,
+        metrics.UNCONFIRMED.name: 0,
         metrics.DEAD_LETTERS.name: 1,
         metrics.OWNED_STREAMS.name: 1,
     }

@@ -18,6 +18,8 @@ from shared.dead_letters import DeadLetters
 from shared.lease import Lease
 from shared.names import metrics, redis_keys
 from shared.telemetry import Telemetry
+from shared.trimming import Trimmer, UpstreamTrimming
+from shared.upstream import UpstreamSettings
 from tests.support.manual_clock import ManualClock
 
 TRADES = redis_keys.FEED_TRADES
@@ -38,7 +40,8 @@ class Desk:
         self.lease = Lease(bus, redis_keys.price_lease(UNIT), "one")
         self.homes = Homes(bus, most_symbols)
         letters = DeadLetters(bus, redis_keys.DEAD_PRICES, telemetry, clock)
-        gear = Gear(bus, IngestSettings(), Reader(None), self.homes, letters, self.figures, clock)
+        trimming = UpstreamTrimming(Trimmer(bus, telemetry, clock), UpstreamSettings())
+        gear = Gear(bus, IngestSettings(), Reader(None), self.homes, letters, self.figures, clock, trimming)
         self.store = PriceStore(bus, UNIT, self.lease, self.homes, 1, clock)
         self.book, self.charts = Book("mid", 0), Charts(1000, 500)
         self.positions = Positions({})

@@ -25,6 +25,8 @@ from shared.messages import Price, decode_candle, decode_chart, decode_chart_bat
 from shared.names import metrics, redis_keys
 from shared.tasks import TaskGroup
 from shared.telemetry import Telemetry
+from shared.trimming import Trimmer, UpstreamTrimming
+from shared.upstream import UpstreamSettings
 from shared.upstream.sources import pick_sources
 from tests.support.price_market import timeless
 from tests.support.waiting import PATIENCE_S, eventually
@@ -41,6 +43,7 @@ Start = Callable[..., Awaitable[Figures]]
 async def start(bus: RedisBus, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Start]:
     """Runs a pipeline of unit 0, or of the one given, until the test ends."""
     monkeypatch.setattr(pipeline, "LOOK_S", 0.05)
+    monkeypatch.setattr(pipeline, "TRIM_S", 0.05)
     monkeypatch.setattr(pipeline, "LONGEST_BLOCK_MS", 50)
     clock = SystemClock()
     leases: dict[int, Lease] = {}  # a second pipeline of a unit shares it, or would fence the first
@@ -51,7 +54,8 @@ async def start(bus: RedisBus, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
             telemetry = Telemetry()
             figures = Figures(telemetry, clock)
             letters = DeadLetters(bus, redis_keys.DEAD_PRICES, telemetry, clock)
-            gear = Gear(bus, made, Reader(None), Homes(bus, made.price_max_symbols), letters, figures, clock)
+            trimming = UpstreamTrimming(Trimmer(bus, telemetry, clock), UpstreamSettings(upstream_keep_length=100))
+            gear = Gear(bus, made, Reader(None), Homes(bus, made.price_max_symbols), letters, figures, clock, trimming)
             lease = leases.setdefault(unit, Lease(bus, redis_keys.price_lease(unit), "one"))
             assert await lease.take()
             store = PriceStore(bus, unit, lease, gear.homes, 1, clock)
@@ -228,6 +232,18 @@ async def charted(bus: RedisBus) -> dict[str, tuple[str, int]]:
 async def trade(bus: RedisBus, *ids: int, stream: str = redis_keys.FEED_TRADES) -> None:
     fields = ({"id": str(number), "symbol": "X", "price": str(number), "amount": "1", "ts": "5"} for number in ids)
     await bus.append(stream, fields, 1000)
+
+
+async def test_what_it_alone_reads_is_trimmed_when_both_lanes_have_it_and_nothing_else_is(start: Start, bus: RedisBus):
+    both = [stream for stream in STREAMS if unit_of(stream) == 0]
+    assert {FEED, redis_keys.FEED_TRADES} <= {*both}
+    for stream in (FEED, redis_keys.FEED_TRADES):
+        await bus.append(stream, [{"symbol": "X", "price": str(n), "amount": "1"} for n in range(1000)], 10_000)
+    await start(chart_publish_ms=300)
+    await eventually(lambda: bus.length(FEED), "trimmed", lambda length: length < 300)
+    assert await is_read_up(bus)
+    assert await bus.length(FEED) >= 100
+    assert await bus.length(redis_keys.FEED_TRADES) == 1000
 
 
 async def test_what_only_the_prices_had_is_folded_into_candles_alone_and_the_other_way_round(

@@ -31,6 +31,13 @@ def test_refused_trades_are_the_trade_notifiers_to_keep(stream: str, keeps: bool
     assert reader.read(stream, [StreamEntry("5-0", {})]).keeps_refused is keeps
 
 
+def test_prices_and_quotes_alone_are_nobody_elses_to_read():
+    reader = Reader(None)
+    reader.learn([Source("binance", Holds.MIXED), Source("ticker-x", Holds.QUOTES)])
+    streams = (redis_keys.FEED_PRICES, "ticker-x", redis_keys.FEED_TRADES, "binance", redis_keys.price_forward(0), "?")
+    assert [stream for stream in streams if reader.reads_alone(stream)] == [redis_keys.FEED_PRICES, "ticker-x"]
+
+
 def test_a_forwarded_tick_keeps_its_time_its_rank_and_all_else():
     ticks = [
         Tick("X", Kind.TRADE, "1.50", 5, 5_000_001, 7 << 20, "42", amount="2", side="sell", venue="V"),
