@@ -26,6 +26,7 @@ from services.gateway.limits import EventRates
 from services.gateway.market import Change, Market
 from services.gateway.metrics_feed import MetricsFeed
 from services.gateway.outbox import Flusher
+from services.gateway.pacing import Pacer
 from services.gateway.payloads import Payloads
 from services.gateway.phases import phases_of
 from services.gateway.price_feed import PriceFeed
@@ -78,7 +79,8 @@ class GatewayApp:
             hub, market, self._prices, self._fanout, self._windows, settings.price_batch_audience, runtime.clock
         )
         catch_up = CatchUp(market, self._fanout, chart_fanout, flusher, window, runtime.clock)
-        handlers = self._make_handlers(auth, hub, subscriber, catch_up)
+        pacer = Pacer(asyncio.get_running_loop(), subscriber, encoder, self._fanout.delivered, batch_ms)
+        handlers = self._make_handlers(auth, hub, subscriber, catch_up, pacer)
         socket_settings = ConnectionSettings(parsers=parsers, connect_timeout=settings.connect_timeout_ms / 1000)
         self._server = self._make_server(
             lambda connection: Client(connection, socket_settings, encoder, flusher, handlers)
@@ -134,7 +136,9 @@ class GatewayApp:
             rules=ChartRules(settings.max_charts, settings.candle_fill_gaps, common.candle_grace_ms),
         )
 
-    def _make_handlers(self, auth: AuthSettings, hub: Hub, subscriber: Subscriber, catch_up: CatchUp) -> Handlers:
+    def _make_handlers(
+        self, auth: AuthSettings, hub: Hub, subscriber: Subscriber, catch_up: CatchUp, pacer: Pacer
+    ) -> Handlers:
         settings = self._settings
         return Handlers(
             gateway=self._runtime.instance,
@@ -145,6 +149,7 @@ class GatewayApp:
             subscriber=subscriber,
             charts=self._chart_requests,
             catch_up=catch_up,
+            pacer=pacer,
             verifier=TokenVerifier(auth),
             auth_mode=settings.auth_mode,
             rates=EventRates(settings.rate_limit_default, settings.rate_limit_burst, settings.event_rates()),

@@ -17,6 +17,7 @@ from services.gateway.client import INVALID_NAMESPACE, Client
 from services.gateway.hub import Hub
 from services.gateway.limits import ClientLimits, EventRates
 from services.gateway.outbox import Outbox
+from services.gateway.pacing import Pacer
 from services.gateway.payloads import Payload, identity_payload
 from services.gateway.requests import Request, RequestError, check_room_for_one, check_symbol, shown_symbol
 from services.gateway.subscriptions import IMMEDIATE, Delivery, Subscriber, Subscriptions
@@ -63,6 +64,7 @@ class Handlers:
         subscriber: Subscriber,
         charts: ChartRequests,
         catch_up: CatchUp,
+        pacer: Pacer,
         verifier: TokenVerifier,
         auth_mode: Literal["optional", "required"],
         rates: EventRates,
@@ -77,6 +79,7 @@ class Handlers:
         self._subscriber = subscriber
         self._charts = charts
         self._catch_up = catch_up
+        self._pacer = pacer
         self._verifier = verifier
         self._token_required = auth_mode == "required"
         self._rates = rates
@@ -150,6 +153,11 @@ class Handlers:
             else:
                 self._count_error(error.error)
 
+    @property
+    def paced(self) -> int:
+        """How many clients get prices less often than they asked for."""
+        return len(self._pacer)
+
     def answered(self, client: Client, received: AckReceived) -> None:
         """Nothing is ever asked of a client."""
 
@@ -166,6 +174,7 @@ class Handlers:
         if outbox.resume():
             self._catch_up.catch_up(outbox)
             self._charts.drained(outbox)
+        self._pacer.drained(outbox)
 
     # The events
 
@@ -184,7 +193,7 @@ class Handlers:
                 check_room_for_one(len(subscriptions), self._max_subscriptions)
             self._subscriber.join_price(subscriptions, symbol, delivery)
             joined[symbol] = None
-            verdict: Payload = {"interval_ms": delivery.interval_ms}
+            verdict: Payload = {"interval_ms": self._subscriber.granted_ms(subscriptions, delivery)}
             if not self._subscriber.is_live(symbol):
                 verdict["pending"] = True  # the price follows as soon as this gateway has it
             return verdict

@@ -40,6 +40,7 @@ class Vitals:
         self._rooms = telemetry.gauge(metrics.ROOMS)
         self._shards = telemetry.gauge(metrics.SHARDS_WATCHED)
         self._charts_kept = telemetry.gauge(metrics.CHARTS_KEPT)
+        self._paced = telemetry.gauge(metrics.PACED)
         self._age = telemetry.histogram(metrics.PUBLISH_TO_SEND)
         self._endings = telemetry.counter(metrics.DISCONNECTS)
         for reason in close_reasons.ALL:
@@ -88,6 +89,7 @@ class Vitals:
         self._rooms.set(len(self._hub))
         self._shards.set(self._prices.shards_watched)
         self._charts_kept.set(len(self._charts))
+        self._paced.set(self._handlers.paced)
         self._copy(metrics.ACCEPTED, {"": self._server.accepted})
         self._copy(metrics.SENT_BYTES, {"": self._flusher.sent_bytes})
         self._copy(metrics.SLOW_PASSES, {"": self._flusher.passes_behind})

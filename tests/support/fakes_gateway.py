@@ -33,6 +33,7 @@ from services.gateway.hub import Hub
 from services.gateway.limits import EventRates
 from services.gateway.market import Change, Market
 from services.gateway.outbox import Flusher, Outbox
+from services.gateway.pacing import Pacer
 from services.gateway.payloads import Payloads
 from services.gateway.price_feed import PriceFeed
 from services.gateway.subscriptions import Audience, Subscriber
@@ -263,6 +264,7 @@ class GatewayParts:
         self.subscriber = Subscriber(
             self.hub, self.market, cast("PriceFeed", self.feed), self.fanout, self.windows, audience, self.clock
         )
+        self.pacer = Pacer(self.loop.as_loop, self.subscriber, self.encoder, self.fanout.delivered, 100)
         self.handlers = self._make_handlers(auth_mode, EventRates(rate, rate, rates or {}), max_subscriptions)
         deadlines = Deadlines(self.loop.as_loop)
         self.host = Host(self.loop.as_loop, deadlines, SessionSettings(), lambda _, why: self.endings.append(why))
@@ -286,6 +288,7 @@ class GatewayParts:
             subscriber=self.subscriber,
             charts=self.charts,
             catch_up=self.catch_up,
+            pacer=self.pacer,
             verifier=TokenVerifier(AuthSettings(jwt_secret=SECRET)),
             auth_mode=auth_mode,
             rates=rates,
