@@ -28,6 +28,7 @@ from services.gateway.log_fanout import LogFanout
 from services.gateway.market import Change, Market
 from services.gateway.metrics_feed import MetricsFeed
 from services.gateway.outbox import Flusher
+from services.gateway.pacing import Pacer
 from services.gateway.payloads import Payloads
 from services.gateway.phases import phases_of
 from services.gateway.price_feed import PriceFeed
@@ -97,8 +98,9 @@ class GatewayApp:
             beat=lambda session: log_fanout.beat(session.outbox, self._trades.cursor),
         )
         recovery = Recovery(runtime.bus, self._sessions, self._trades, log_fanout, flusher, runtime.tasks.spawn)
-        arrivals = self._make_arrivals(auth, hub, subscriber, catch_up, recovery)
-        handlers = self._make_handlers(hub, subscriber, catch_up, arrivals)
+        pacer = Pacer(asyncio.get_running_loop(), subscriber, encoder, self._fanout.delivered, batch_ms)
+        arrivals = self._make_arrivals(auth, hub, subscriber, pacer, recovery)
+        handlers = self._make_handlers(hub, subscriber, catch_up, pacer, arrivals)
         socket_settings = ConnectionSettings(parsers=parsers, connect_timeout=settings.connect_timeout_ms / 1000)
         self._server = self._make_server(
             lambda connection: Client(connection, socket_settings, encoder, flusher, handlers)
@@ -159,14 +161,14 @@ class GatewayApp:
         )
 
     def _make_arrivals(
-        self, auth: AuthSettings, hub: Hub, subscriber: Subscriber, catch_up: CatchUp, recovery: Recovery
+        self, auth: AuthSettings, hub: Hub, subscriber: Subscriber, pacer: Pacer, recovery: Recovery
     ) -> Arrivals:
         return Arrivals(
             greeting=Greeting(self._runtime.instance, version("tickwire")),
             clock=self._runtime.clock,
             hub=hub,
             subscriber=subscriber,
-            catch_up=catch_up,
+            pacer=pacer,
             charts=self._chart_requests,
             feed=self._trades,
             sessions=self._sessions,
@@ -175,7 +177,9 @@ class GatewayApp:
             auth_mode=self._settings.auth_mode,
         )
 
-    def _make_handlers(self, hub: Hub, subscriber: Subscriber, catch_up: CatchUp, arrivals: Arrivals) -> Handlers:
+    def _make_handlers(
+        self, hub: Hub, subscriber: Subscriber, catch_up: CatchUp, pacer: Pacer, arrivals: Arrivals
+    ) -> Handlers:
         settings = self._settings
         return Handlers(
             hub=hub,
@@ -183,6 +187,7 @@ class GatewayApp:
             subscriber=subscriber,
             charts=self._chart_requests,
             catch_up=catch_up,
+            pacer=pacer,
             arrivals=arrivals,
             rates=EventRates(settings.rate_limit_default, settings.rate_limit_burst, settings.event_rates()),
             max_subscriptions=settings.max_subscriptions,

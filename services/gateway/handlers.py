@@ -17,6 +17,7 @@ from services.gateway.client import Client
 from services.gateway.hub import Hub
 from services.gateway.limits import ClientLimits, EventRates
 from services.gateway.outbox import Outbox
+from services.gateway.pacing import Pacer
 from services.gateway.payloads import Payload, identity_payload
 from services.gateway.requests import Request, RequestError, check_room_for_one, check_symbol, shown_symbol
 from services.gateway.subscriptions import IMMEDIATE, Delivery, Subscriber
@@ -47,6 +48,7 @@ class Handlers:
         subscriber: Subscriber,
         charts: ChartRequests,
         catch_up: CatchUp,
+        pacer: Pacer,
         arrivals: Arrivals,
         rates: EventRates,
         max_subscriptions: int,
@@ -57,6 +59,7 @@ class Handlers:
         self._subscriber = subscriber
         self._charts = charts
         self._catch_up = catch_up
+        self._pacer = pacer
         self._arrivals = arrivals
         self._rates = rates
         self._max_subscriptions = max_subscriptions
@@ -113,6 +116,11 @@ class Handlers:
             else:
                 self._count_error(error.error)
 
+    @property
+    def paced(self) -> int:
+        """How many clients get prices less often than they asked for."""
+        return len(self._pacer)
+
     def answered(self, client: Client, received: AckReceived) -> None:
         """Nothing is ever asked of a client."""
 
@@ -131,6 +139,7 @@ class Handlers:
             self._catch_up.catch_up(outbox)
             self._charts.drained(outbox)
             self._arrivals.drained(outbox)
+        self._pacer.drained(outbox)
 
     # The events
 
@@ -149,7 +158,7 @@ class Handlers:
                 check_room_for_one(len(subscriptions), self._max_subscriptions)
             self._subscriber.join_price(subscriptions, symbol, delivery)
             joined[symbol] = None
-            verdict: Payload = {"interval_ms": delivery.interval_ms}
+            verdict: Payload = {"interval_ms": self._subscriber.granted_ms(subscriptions, delivery)}
             if not self._subscriber.is_live(symbol):
                 verdict["pending"] = True  # the price follows as soon as this gateway has it
             return verdict

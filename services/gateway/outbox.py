@@ -12,6 +12,7 @@ one write.
 import asyncio
 from typing import Final, Protocol
 
+from services.gateway.pace import Pace
 from shared.names.close_reasons import BUFFER_FULL, CloseReason
 
 NOT_BEHIND: Final = -1
@@ -45,6 +46,8 @@ class Outbox:
         owed_batches: the same for batches.
         owes_market: whether it missed a batch of the whole market; `Windows` makes good for it.
         log_position: index of the first log entry that it did not get, or `NOT_BEHIND`.
+        pace: how often it gets prices; None for a client that never fell behind.
+        member: what the application keeps of it beside.
     """
 
     __slots__ = (
@@ -54,9 +57,11 @@ class Outbox:
         "behind",
         "link",
         "log_position",
+        "member",
         "owed_batches",
         "owed_prices",
         "owes_market",
+        "pace",
         "parser",
         "queue",
         "recovers",
@@ -77,6 +82,8 @@ class Outbox:
         self.owed_batches: dict[str, int] | None = None
         self.owes_market = False
         self.log_position = NOT_BEHIND
+        self.pace: Pace | None = None
+        self.member: object = None
 
     def send(self, frames: bytes) -> None:
         """Queue control frames; they are written at the end of this turn, or when the socket drains."""
@@ -106,6 +113,9 @@ class Outbox:
         if not self.behind:
             self.behind = True
             self._flusher.passes_behind += 1
+            now = self._flusher.now
+            self.pace = self.pace or Pace(now)
+            self.pace.fall_behind(now)
 
     def hold(self) -> None:
         """Write nothing until `release`: what it is told now is not saved yet. For a fraction of a second only."""
@@ -130,6 +140,8 @@ class Outbox:
         if not self.behind or self._held:
             return False
         self.behind = False
+        if self.pace is not None:
+            self.pace.catch_up(self._flusher.now)
         self._queued_bytes = 0
         self._flusher.sent_bytes += self.flush()
         return not self.behind
@@ -142,6 +154,7 @@ class Outbox:
         self.owed_prices = self.owed_batches = None
         self.owes_market = False
         self.log_position = NOT_BEHIND
+        self.pace = self.member = None
 
 
 class Flusher:
@@ -163,6 +176,11 @@ class Flusher:
         self._scheduled = False
         self.sent_bytes = 0
         self.passes_behind = 0
+
+    @property
+    def now(self) -> float:
+        """The event loop's clock."""
+        return self._loop.time()
 
     def touch(self, outbox: Outbox) -> None:
         """Have an outbox flushed at the end of this turn."""

@@ -9,6 +9,7 @@ from sys import intern
 from typing import Final, Generic, TypeVar
 
 from services.gateway.hub import PARSERS
+from services.gateway.market import UNKNOWN
 from services.gateway.outbox import Outbox
 
 MOST_PHASES: Final = 10
@@ -49,9 +50,14 @@ P = TypeVar("P", bound=Phase)
 
 
 class Spread(Generic[P]):
-    """Phases, and which member is in which."""
+    """Phases, and which member is in which.
 
-    def __init__(self, make: Callable[[], P], phases: int) -> None:
+    Attributes:
+        ticks: in how many batch windows each phase has its turn.
+    """
+
+    def __init__(self, make: Callable[[], P], phases: int, ticks: int) -> None:
+        self.ticks = ticks
         self.phases: Sequence[P] = [make() for _ in range(phases)]
         self._phase_of: dict[Outbox, P] = {}
 
@@ -65,9 +71,13 @@ class Spread(Generic[P]):
         return iter(self._phase_of)
 
     def note(self, symbol: str, base: int) -> None:
-        """A price changed."""
+        """A price changed; what builds on nothing known is to be restated, whatever changed before it."""
         for phase in self.phases:
-            if phase.size:
+            if not phase.size:
+                continue
+            if base == UNKNOWN:
+                phase.changed[symbol] = UNKNOWN
+            else:
                 phase.changed.setdefault(symbol, base)
 
     def place(self, member: Outbox) -> P:
@@ -91,6 +101,11 @@ class Spread(Generic[P]):
         if not phase.size:
             phase.changed.clear()
 
+    def due(self, turn: int) -> P | None:
+        """Whose turn it is: each phase's once in the length of all."""
+        at = turn % (self.ticks * len(self.phases))
+        return self.phases[at] if at < len(self.phases) else None
+
 
 class CrowdPhase(Phase):
     """Members that all get the same.
@@ -109,10 +124,10 @@ class CrowdPhase(Phase):
 
 
 class Crowd(Spread[CrowdPhase]):
-    """Everyone who gets the whole market."""
+    """Everyone who gets the whole market, at one interval."""
 
-    def __init__(self, phases: int) -> None:
-        super().__init__(CrowdPhase, phases)
+    def __init__(self, phases: int, ticks: int = 1) -> None:
+        super().__init__(CrowdPhase, phases, ticks)
 
     def add(self, member: Outbox) -> None:
         """Let one in; harmless when it is in."""
@@ -197,13 +212,11 @@ class Window(Spread[GroupPhase]):
     """Members of one interval and one way of delivery.
 
     Attributes:
-        ticks: its length in batch windows.
         as_batch: one `price:batch` instead of a `price:update` for each symbol.
     """
 
     def __init__(self, ticks: int, phases: int, *, as_batch: bool) -> None:
-        super().__init__(GroupPhase, phases)
-        self.ticks = ticks
+        super().__init__(GroupPhase, phases, ticks)
         self.as_batch = as_batch
 
     def add(self, member: Outbox, symbol: str) -> None:
@@ -220,8 +233,3 @@ class Window(Spread[GroupPhase]):
         if not wanted:
             phase.forget(member)
             self.displace(member)
-
-    def due(self, turn: int) -> GroupPhase | None:
-        """Whose turn it is: each phase's once in the window's length."""
-        at = turn % (self.ticks * len(self.phases))
-        return self.phases[at] if at < len(self.phases) else None

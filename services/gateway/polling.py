@@ -78,6 +78,7 @@ class Polling:
         "_post",
         "_waiting",
         "_waiting_bytes",
+        "_write_at",
     )
 
     def __init__(
@@ -100,7 +101,7 @@ class Polling:
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
         self._closing: CloseReason | None = None
-        self._close_at = inf
+        self._close_at = self._write_at = inf
 
     def serve(self, connection: EngineConnection) -> None:
         """Hand packets to this connection."""
@@ -188,12 +189,16 @@ class Polling:
         self._waiting_bytes += len(frames)
         if self._get is not None and not (self._connection is not None and self._connection.ends_polls):
             self._answer_waiting()
+        elif not self.writable and self._write_at == inf and self._connection is not None:
+            self._write_at = self._now() + self._frames.write_timeout
+            self._connection.rearm()
 
     def close(self, reason: CloseReason) -> None:
         """Say goodbye in the parked GET, or in the next one if it comes soon."""
         if self._closing is not None:
             return
         self._closing = reason
+        self._write_at = inf
         if self._get is not None:
             self._say_goodbye(reason)
             self._lose(reason)
@@ -206,13 +211,15 @@ class Polling:
             self._close_at = self._now() + CLOSE_WAIT_S
 
     def next_deadline(self) -> float:
-        """When to give up on a goodbye."""
-        return self._close_at
+        """When to give up on a goodbye, or on a client that fetches nothing."""
+        return min(self._close_at, self._write_at)
 
     def handle_deadline(self, now: float) -> None:
         """Nobody came for it."""
         if now >= self._close_at:
             self._lose(close_reasons.PEER_GONE)
+        elif now >= self._write_at:
+            self._end(close_reasons.SLOW_CONSUMER)
 
     def abort(self) -> None:
         """Leave at once."""
@@ -245,6 +252,8 @@ class Polling:
         if not _takes_all(exchange.request.header("user-agent") or ""):
             frames, rest = split_frames(frames, FEW_PACKETS)
         self._waiting, self._waiting_bytes = [rest] if rest else [], len(rest)
+        if self._write_at != inf:  # progress: what is left has as long again
+            self._write_at = inf if self.writable else self._now() + self._frames.write_timeout
         return [_as_text(data) for data in unframe(frames)]
 
     def _answer_get(self, packets: list[bytes]) -> None:
@@ -270,7 +279,7 @@ class Polling:
             self._connection.end(reason)
 
     def _lose(self, reason: CloseReason) -> None:
-        self._close_at = inf
+        self._close_at = self._write_at = inf
         self._waiting, self._waiting_bytes = [], 0
         connection, self._connection = self._connection, None
         if connection is not None:

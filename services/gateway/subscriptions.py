@@ -30,6 +30,10 @@ class Delivery:
     as_batch: bool
     interval_ms: int
 
+    def at_pace(self, pace_ms: int) -> "Delivery":
+        """The same, no more often than that."""
+        return self if pace_ms <= self.interval_ms else Delivery(self.as_batch, pace_ms)
+
 
 IMMEDIATE = Delivery(as_batch=False, interval_ms=0)
 
@@ -40,12 +44,15 @@ class Subscriptions:
     Attributes:
         outbox: the client's.
         gone: whether it has left.
+        pace_ms: least time between two prices of a symbol, whatever it asked for; 0 while it is not slow.
     """
 
-    __slots__ = ("_charts", "_prices", "_trades", "gone", "outbox")
+    __slots__ = ("_charts", "_prices", "_trades", "gone", "outbox", "pace_ms")
 
     def __init__(self, outbox: Outbox) -> None:
         self.outbox = outbox
+        outbox.member = self
+        self.pace_ms = 0
         self._prices: dict[str, Delivery] | None = None
         self._trades: dict[str, int] | None = None
         self._charts: dict[tuple[str, str], Series] | None = None
@@ -55,7 +62,7 @@ class Subscriptions:
         return len(self._prices or ()) + len(self._trades or ()) + len(self._charts or ())
 
     def prices(self) -> dict[str, Delivery]:
-        """Symbol -> delivery."""
+        """Symbol -> delivery that the client asked for."""
         if self._prices is None:
             self._prices = {}
         return self._prices
@@ -110,13 +117,8 @@ class Subscriber:
         else:
             self._feed.watch(symbol)
         prices[symbol] = delivery
-        outbox = subscriptions.outbox
-        if delivery == IMMEDIATE:
-            self._hub.join(events.price_room(symbol), outbox)
-        else:
-            self._window_of(delivery).add(outbox, symbol)
-        if self._audience == "subscribers" and not delivery.as_batch:
-            self._default_window().add(outbox, symbol)
+        for route in self._routes(delivery, subscriptions.pace_ms):
+            self._enter(subscriptions.outbox, symbol, route)
         if delivery.as_batch or (before is not None and before.as_batch):
             self._settle_audience(subscriptions)
 
@@ -130,6 +132,27 @@ class Subscriber:
         self._feed.unwatch(symbol)
         if delivery.as_batch:
             self._settle_audience(subscriptions)
+
+    def change_pace(self, subscriptions: Subscriptions, pace_ms: int) -> None:
+        """Deliver all its prices no more often than that from now on, 0: as it asked for.
+
+        Each symbol goes on where it was: what the client got last is what its next price builds on, and what waited
+        for the turn of a window that it leaves is sent at once, or owed by a client that is behind.
+        """
+        outbox = subscriptions.outbox
+        before_ms, subscriptions.pace_ms = subscriptions.pace_ms, pace_ms
+        missed: dict[bool, list[Change]] = {False: [], True: []}
+        for symbol, delivery in subscriptions.prices().items():
+            routes = zip(self._routes(delivery, before_ms), self._routes(delivery, pace_ms), strict=True)
+            for before, after in routes:
+                missed[after.as_batch] += self._reroute(outbox, symbol, before, after)
+        self._send(outbox, missed[False], as_batch=False)
+        self._send(outbox, missed[True], as_batch=True)
+        self._change_crowd(outbox, before_ms, pace_ms)
+
+    def granted_ms(self, subscriptions: Subscriptions, delivery: Delivery) -> int:
+        """The interval at which a delivery comes now."""
+        return delivery.at_pace(subscriptions.pace_ms).interval_ms
 
     def join_trades(self, subscriptions: Subscriptions, symbol: str, position: int) -> None:
         """Subscribe trades behind a position of the symbol's log; harmless when subscribed."""
@@ -148,7 +171,8 @@ class Subscriber:
             self.leave_price(subscriptions, symbol)
         for room in list(outbox.rooms):
             self._hub.leave(room, outbox)
-        self._windows.everyone.discard(outbox)
+        self._windows.crowd(subscriptions.pace_ms).discard(outbox)
+        subscriptions.pace_ms = 0
         outbox.owes_market = False
 
     def is_live(self, symbol: str) -> bool:
@@ -161,29 +185,27 @@ class Subscriber:
         found = [Change(symbol, price, UNKNOWN) for symbol in symbols if (price := self._market.find(symbol))]
         for symbol, price, _ in found:
             self._note_base(subscriptions, symbol, UNKNOWN if outbox.behind else price.seq)
-        if outbox.behind:
-            return
-        if as_batch and found:
-            outbox.send(self._fanout.batch_frame(outbox.parser, found, self._clock.now_ms()))
+        if not outbox.behind:
+            self._send(outbox, found, as_batch=as_batch)
+
+    def _send(self, outbox: Outbox, changes: Sequence[Change], *, as_batch: bool) -> None:
+        if as_batch and changes:
+            outbox.send(self._fanout.batch_frame(outbox.parser, changes, self._clock.now_ms()))
         else:
-            for change in found:
+            for change in changes:
                 outbox.send(self._fanout.price_event(*change).frame(outbox.parser))
 
     def _note_base(self, subscriptions: Subscriptions, symbol: str, base: int) -> None:
         """What is sent next of a symbol builds on this; an immediate update does so by itself."""
         outbox = subscriptions.outbox
-        delivery = subscriptions.prices()[symbol]
-        if delivery.as_batch:
-            outbox.owed_batches = outbox.owed_batches or {}
-            outbox.owed_batches[symbol] = base
-        elif delivery != IMMEDIATE or outbox.behind:
-            outbox.owed_prices = outbox.owed_prices or {}
-            outbox.owed_prices[symbol] = base
+        route = subscriptions.prices()[symbol].at_pace(subscriptions.pace_ms)
+        if route != IMMEDIATE or outbox.behind:
+            _owed_on(outbox, route)[symbol] = base
 
     def _settle_audience(self, subscriptions: Subscriptions) -> None:
         """The whole market is for clients without batches of their own; who comes back to it gets all of it once."""
         outbox = subscriptions.outbox
-        everyone = self._windows.everyone
+        everyone = self._windows.crowd(subscriptions.pace_ms)
         if any(delivery.as_batch for delivery in subscriptions.prices().values()):
             everyone.discard(outbox)
             outbox.owes_market = False
@@ -191,21 +213,80 @@ class Subscriber:
             everyone.add(outbox)
             everyone.owe(outbox)
 
+    def _change_crowd(self, outbox: Outbox, before_ms: int, after_ms: int) -> None:
+        """Who gets the whole market goes on with all of it, once: its new crowd's batches build on others' bases."""
+        crowd = self._windows.crowd(before_ms)
+        if outbox in crowd:
+            crowd.discard(outbox)
+            self._windows.crowd(after_ms).owe(outbox)
+            self._windows.crowd(after_ms).add(outbox)
+
     def _leave_delivery(self, subscriptions: Subscriptions, symbol: str) -> None:
         delivery = subscriptions.prices()[symbol]
-        outbox = subscriptions.outbox
-        self._hub.leave(events.price_room(symbol), outbox)
-        if delivery != IMMEDIATE:
-            self._window_of(delivery).remove(outbox, symbol)
-        if self._audience == "subscribers":
-            self._default_window().remove(outbox, symbol)
-        if outbox.owed_prices is not None:
-            outbox.owed_prices.pop(symbol, None)
-        if outbox.owed_batches is not None:
-            outbox.owed_batches.pop(symbol, None)
+        for route in self._routes(delivery, subscriptions.pace_ms):
+            self._exit(subscriptions.outbox, symbol, route)
+
+    def _routes(self, delivery: Delivery, pace_ms: int) -> list[Delivery]:
+        """All ways in which a symbol comes to a client at a pace."""
+        routes = [delivery.at_pace(pace_ms)]
+        if self._audience == "subscribers" and not delivery.as_batch:
+            routes.append(Delivery(as_batch=True, interval_ms=self._windows.batch_ms).at_pace(pace_ms))
+        return routes
+
+    def _enter(self, outbox: Outbox, symbol: str, route: Delivery) -> None:
+        if route == IMMEDIATE:
+            self._hub.join(events.price_room(symbol), outbox)
+        else:
+            self._window_of(route).add(outbox, symbol)
+
+    def _exit(self, outbox: Outbox, symbol: str, route: Delivery) -> None:
+        if route == IMMEDIATE:
+            self._hub.leave(events.price_room(symbol), outbox)
+        else:
+            self._window_of(route).remove(outbox, symbol)
+        owed = outbox.owed_batches if route.as_batch else outbox.owed_prices
+        if owed is not None:
+            owed.pop(symbol, None)
+
+    def _reroute(self, outbox: Outbox, symbol: str, before: Delivery, after: Delivery) -> list[Change]:
+        """Move a symbol to another way; what is to be sent on it first."""
+        if before == after:
+            return []
+        change = self._standing(outbox, symbol, before)
+        self._exit(outbox, symbol, before)
+        self._enter(outbox, symbol, after)
+        return [change] if change is not None and self._go_on(outbox, change, after) else []
+
+    def _standing(self, outbox: Outbox, symbol: str, route: Delivery) -> Change | None:
+        """The newest price, and the `seq` that the client got last on this way; None where there is no price yet."""
+        price = self._market.find(symbol)
+        if price is None:
+            return None
+        owed = (outbox.owed_batches if route.as_batch else outbox.owed_prices) or {}
+        phase = None if route == IMMEDIATE else self._window_of(route).find(outbox)
+        if phase is None or symbol not in phase.changed:
+            return Change(symbol, price, owed.get(symbol, price.seq))
+        waiting = phase.changed[symbol]
+        return Change(symbol, price, UNKNOWN if waiting == UNKNOWN else owed.get(symbol, waiting))
+
+    def _go_on(self, outbox: Outbox, change: Change, route: Delivery) -> bool:
+        """Let what comes next on this way build on what the client has; True when `change` is to be sent before it."""
+        if outbox.behind:
+            _owed_on(outbox, route)[change.symbol] = change.base
+            return False
+        if route != IMMEDIATE:
+            _owed_on(outbox, route)[change.symbol] = change.price.seq
+        return change.base != change.price.seq
 
     def _window_of(self, delivery: Delivery) -> Window:
         return self._windows.window(delivery.interval_ms, as_batch=delivery.as_batch)
 
-    def _default_window(self) -> Window:
-        return self._windows.window(self._windows.batch_ms, as_batch=True)
+
+def _owed_on(outbox: Outbox, route: Delivery) -> dict[str, int]:
+    if route.as_batch:
+        if outbox.owed_batches is None:
+            outbox.owed_batches = {}
+        return outbox.owed_batches
+    if outbox.owed_prices is None:
+        outbox.owed_prices = {}
+    return outbox.owed_prices

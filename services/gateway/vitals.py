@@ -59,6 +59,7 @@ class Vitals:
         self._charts_kept = telemetry.gauge(metrics.CHARTS_KEPT)
         self._sessions_kept = telemetry.gauge(metrics.SESSIONS)
         self._window_bytes = telemetry.gauge(metrics.LOG_WINDOW)
+        self._paced = telemetry.gauge(metrics.PACED)
         self._age = telemetry.histogram(metrics.PUBLISH_TO_SEND)
         self._endings = telemetry.counter(metrics.DISCONNECTS)
         for reason in close_reasons.ALL:
@@ -118,6 +119,7 @@ class Vitals:
         self._shards.set(self._feeds.prices.shards_watched)
         self._stale.set(self._feeds.prices.shards_stale)
         self._charts_kept.set(len(self._feeds.charts))
+        self._paced.set(self._handlers.paced)
         self._copy(metrics.ACCEPTED, {"": self._server.accepted})
         self._copy(metrics.SENT_BYTES, {"": self._flusher.sent_bytes})
         self._copy(metrics.SLOW_PASSES, {"": self._flusher.passes_behind})

@@ -29,6 +29,10 @@ from shared.names.close_reasons import CloseReason
 READ_SLICE: Final = 16_384
 """Fed to the core at once: it decodes all that it is given before the driver sees the first frame."""
 
+HIGH_WATER: Final = 0
+"""Unsent bytes beside the kernel's own, above which a client is behind: none. What the kernel takes unsent is bounded
+(`server.py`), and each small write that waits in the event loop costs ten times its bytes."""
+
 MAX_FRAGMENTS: Final = 64
 MESSAGE_TIMEOUT_S: Final = 10.0
 CLOSE_TIMEOUT_S: Final = 5.0
@@ -174,6 +178,9 @@ class WebSocket(asyncio.Protocol):
         """Hand frames to this connection from now on."""
         self._connection = connection
         self._open.add(self)
+        self._transport.set_write_buffer_limits(high=HIGH_WATER)
+        if self.writable and self._transport.get_write_buffer_size() > HIGH_WATER:
+            self.pause_writing()  # told to the HTTP connection before
 
     def abort(self) -> None:
         """Drop the TCP connection, whatever is still to be written."""

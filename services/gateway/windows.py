@@ -15,7 +15,7 @@ from services.gateway.batches import BatchWriter, Row
 from services.gateway.encoding import Encoded
 from services.gateway.fanout import Fanout, owe
 from services.gateway.hub import Room
-from services.gateway.market import Change, Market
+from services.gateway.market import UNKNOWN, Change, Market
 from services.gateway.outbox import Flusher, Outbox
 from services.gateway.phases import Crowd, CrowdPhase, Group, GroupPhase, Phase, Symbols, Window
 from shared.clock import Clock
@@ -34,7 +34,7 @@ class Windows:
         phases: turns in a batch window.
 
     Attributes:
-        everyone: gets every change of the market as one shared batch.
+        everyone: gets every change of the market as one shared batch; `crowd` has those that get it less often.
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class Windows:
     ) -> None:
         self.batch_ms = batch_ms
         self.everyone = Crowd(phases)
+        self._crowds = {1: self.everyone}
         self._phases = phases
         self._market = market
         self._fanout = fanout
@@ -75,9 +76,18 @@ class Windows:
             window = self._windows[key] = Window(key[0], self._phases, as_batch=as_batch)
         return window
 
+    def crowd(self, interval_ms: int) -> Crowd:
+        """Who gets the whole market at most so often; 0 for each batch window."""
+        ticks = max(1, interval_ms // self.batch_ms)
+        crowd = self._crowds.get(ticks)
+        if crowd is None:
+            crowd = self._crowds[ticks] = Crowd(self._phases, ticks)
+        return crowd
+
     def note(self, symbol: str, base: int) -> None:
         """A price changed."""
-        self.everyone.note(symbol, base)
+        for crowd in self._crowds.values():
+            crowd.note(symbol, base)
         for window in self._windows.values():
             window.note(symbol, base)
 
@@ -94,11 +104,14 @@ class Windows:
     def tick(self) -> None:
         """The next phase's turn."""
         self._turn += 1
-        crowd = self.everyone.phases[self._turn % self._phases]
-        if crowd.changed:
-            self._batch_to_everyone(crowd)
-        if crowd.owing:
-            self._market_to_owing(crowd)
+        for crowd in self._crowds.values():
+            share = crowd.due(self._turn)
+            if share is None:
+                continue
+            if share.changed:
+                self._batch_to_everyone(share)
+            if share.owing:
+                self._market_to_owing(share)
         for window in self._windows.values():
             phase = window.due(self._turn)
             if phase is None or not phase.changed:
@@ -167,6 +180,7 @@ class Windows:
         """The hot path of batches: a hundred thousand members a second pass here."""
         writer = self._writers[parser]
         row_of = writer.rows(newest.values()).get
+        restates = any(change.base == UNKNOWN for change in newest.values())
         ts = writer.number(self._clock.now_ms())
         touched: list[Outbox] = []
         count = 0
@@ -177,10 +191,13 @@ class Windows:
             shared: bytes | None = None
             for member in group.members:
                 if member.behind:
-                    _owe_batch(member, group.symbols, newest)
+                    _owe_batch(member, group.symbols, newest, restates=restates)
                     continue
                 if member.owed_batches:
-                    frame = writer.frame(_own_rows(writer, member.owed_batches, group.symbols, newest), ts)
+                    own = _own_rows(writer, member.owed_batches, group.symbols, newest)
+                    if not own:
+                        continue
+                    frame = writer.frame(own, ts)
                 else:
                     frame = shared = shared or writer.frame(rows, ts)
                 count += 1
@@ -199,6 +216,8 @@ class Windows:
                 own = None if member.behind else member.owed_prices
                 for symbol in symbols:
                     base = _base(own, symbol, newest[symbol].base)
+                    if base == newest[symbol].price.seq:
+                        continue
                     room = rooms.setdefault((symbol, base), Room(symbol))
                     room.members[member.parser].add(member)
         for (symbol, base), room in rooms.items():
@@ -206,19 +225,24 @@ class Windows:
 
 
 def _own_rows(writer: BatchWriter, own: dict[str, int], symbols: Symbols, newest: dict[str, Change]) -> list[Row]:
-    """For a member whose prices build on others than the window's."""
+    """For a member whose prices build on others than the window's; without those that it has already."""
     changes = [newest[symbol] for symbol in symbols if symbol in newest]
-    return [writer.row(symbol, price, _base(own, symbol, shared)) for symbol, price, shared in changes]
+    bases = [_base(own, symbol, shared) for symbol, _, shared in changes]
+    news = [change._replace(base=base) for change, base in zip(changes, bases, strict=True) if base != change.price.seq]
+    return [writer.row(*change) for change in news]
 
 
-def _owe_batch(member: Outbox, symbols: Symbols, newest: dict[str, Change]) -> None:
+def _owe_batch(member: Outbox, symbols: Symbols, newest: dict[str, Change], *, restates: bool) -> None:
     if member.owed_batches is None:
         member.owed_batches = {}
+    if not restates and all(map(member.owed_batches.__contains__, symbols)):
+        return  # what is owed builds on the first that was missed: ten thousand who stall pass here all the time
     for symbol in symbols:
         if symbol in newest:
             owe(member.owed_batches, symbol, newest[symbol].base)
 
 
 def _base(own: dict[str, int] | None, symbol: str, shared: int) -> int:
-    """What a member's next price builds on: its own, once, where that is not the window's."""
-    return own.pop(symbol, shared) if own else shared
+    """What a member's next price builds on: its own, once, where that is not the window's; a restated one on none."""
+    base = own.pop(symbol, shared) if own else shared
+    return UNKNOWN if shared == UNKNOWN else base

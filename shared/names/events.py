@@ -71,6 +71,10 @@ class ServerEvent(_Named):
         "`{symbol, interval, start, end, open, high, low, close, volume, trades, closed, rev}`: a candle that changed; a later one of the same `start` has a higher `rev`",  # noqa: E501 - one table cell
     )
     METRICS = ("metrics", "`{connections, memory, uptime, cpu, rooms, events, gateways}`: to `admin`, every 5 s")
+    LINK = (
+        "link",
+        '`{interval_ms, reason}`: to a client that reads more slowly than it is sent to, reason "slow": from now on prices come at most so often, the newest of each symbol; once it keeps up, step by step, "recovered": 0 is as often as it asked for. Trades and candles all come',  # noqa: E501 - one table cell
+    )
     ERROR = ("error", "`{code, message, event?, ...}`: a request without an ack failed")
 
 

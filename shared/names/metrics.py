@@ -58,6 +58,7 @@ SENT_BYTES: Final = _counter("tickwire_sent_bytes_total", "Bytes handed to socke
 SLOW_PASSES: Final = _counter(
     "tickwire_conflated_passes_total", "Times that a client was behind and was left to catch up."
 )
+PACED: Final = _gauge("tickwire_paced_clients", "Clients that are slow and get prices less often for it.")
 SHARDS_WATCHED: Final = _gauge("tickwire_shards_watched", "Price shards that this gateway listens to.")
 SHARDS_STALE: Final = _gauge(
     "tickwire_shards_stale", "Those of them that are silent although Redis answers, or not read again since a loss."

@@ -36,6 +36,7 @@ from services.gateway.limits import EventRates
 from services.gateway.log_fanout import LogFanout
 from services.gateway.market import Change, Market
 from services.gateway.outbox import Flusher, Outbox
+from services.gateway.pacing import Pacer
 from services.gateway.payloads import Payloads
 from services.gateway.price_feed import PriceFeed
 from services.gateway.recovery import Claim, Gap, Recovery, Restored
@@ -328,6 +329,7 @@ class GatewayParts:
         self.subscriber = Subscriber(
             self.hub, self.market, cast("PriceFeed", self.feed), self.fanout, self.windows, audience, self.clock
         )
+        self.pacer = Pacer(self.loop.as_loop, self.subscriber, self.encoder, self.fanout.delivered, 100)
         self.arrivals = self._make_arrivals(auth_mode)
         self.handlers = self._make_handlers(EventRates(rate, rate, rates or {}), max_subscriptions)
         deadlines = Deadlines(self.loop.as_loop)
@@ -376,6 +378,7 @@ class GatewayParts:
             subscriber=self.subscriber,
             charts=self.charts,
             catch_up=self.catch_up,
+            pacer=self.pacer,
             arrivals=self.arrivals,
             rates=rates,
             max_subscriptions=max_subscriptions,

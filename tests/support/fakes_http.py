@@ -88,6 +88,9 @@ class FakeSocket(asyncio.Transport):
     def write_eof(self) -> None:
         self.half_closed = True
 
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        pass
+
     def get_write_buffer_size(self) -> int:
         return self.stuck
 

@@ -119,6 +119,19 @@ def test_the_bound_counts_anew_after_each_stall(setup: Setup) -> None:
     assert setup.link.endings == []
 
 
+def test_a_pace_is_made_when_a_client_falls_behind_and_is_told_when_it_drains(setup: Setup) -> None:
+    before = setup.outbox.pace
+    setup.fill()
+    pace = setup.outbox.pace
+    assert before is None
+    assert pace is not None
+    setup.loop.now += 1
+    setup.link.writable = True
+    setup.outbox.resume()
+    assert setup.outbox.pace is pace
+    assert pace.widen(100)
+
+
 def test_who_is_gone_holds_nothing_and_is_not_counted(setup: Setup) -> None:
     setup.fill()
     setup.outbox.send(b"x")
@@ -134,3 +147,4 @@ def test_who_is_gone_holds_nothing_and_is_not_counted(setup: Setup) -> None:
     outbox = setup.outbox
     debts = (outbox.owed_prices, outbox.owed_batches, outbox.owes_market, outbox.log_position, outbox.queue)
     assert debts == (None, None, False, NOT_BEHIND, [])
+    assert (outbox.pace, outbox.member) == (None, None)

@@ -3,6 +3,7 @@
 import pytest
 
 from services.gateway import phases
+from services.gateway.market import UNKNOWN
 from services.gateway.outbox import Outbox
 from services.gateway.phases import Crowd, Window, phases_of
 from tests.support.fakes_gateway import GatewayParts
@@ -48,6 +49,18 @@ def test_only_a_phase_with_members_collects_changes(parts: GatewayParts) -> None
     assert [phase.changed for phase in crowd.phases] == [{"B": 2}, {}]
     crowd.discard(member)
     assert [phase.changed for phase in crowd.phases] == [{}, {}]
+
+
+def test_a_price_that_is_restated_builds_on_nothing_whatever_changed_before_it(parts: GatewayParts) -> None:
+    crowd = Crowd(1)
+    crowd.add(*outboxes(parts, 1))
+    for base in (4, UNKNOWN, 5):
+        crowd.note("A", base)
+    assert crowd.phases[0].changed == {"A": UNKNOWN}
+
+
+def test_a_crowd_of_a_wider_interval_has_its_turns_less_often() -> None:
+    assert [Crowd(2, ticks=2).due(turn) is not None for turn in range(8)] == [True, True, False, False] * 2
 
 
 def test_who_left_the_crowd_is_owed_nothing(parts: GatewayParts) -> None:

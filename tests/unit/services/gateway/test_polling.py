@@ -12,6 +12,9 @@ from shared.names import close_reasons
 from shared.names.close_reasons import CloseReason
 from tests.support.fakes_http import POLLING, FakePort, PollingClient, inflate, text
 
+WRITE_TIMEOUT_S = 10
+"""Of `FakePort`."""
+
 BAD = (400, {"code": 3, "message": "Bad request"})
 UNKNOWN = (400, {"code": 1, "message": "Session ID unknown"})
 
@@ -373,6 +376,25 @@ async def test_a_client_that_does_not_poll_is_behind_until_it_does(client: Polli
     client.push("x")
     client.poll()
     assert state() == (True, 1)
+
+
+async def test_a_client_that_fetches_nothing_of_a_full_buffer_is_ended_and_begins_anew(client: PollingClient) -> None:
+    client.push("x" * HIGH_WATER)
+    client.port.loop.advance(WRITE_TIMEOUT_S - 0.1)
+    assert client.port.ended == []
+    client.port.loop.advance(0.2)
+    assert client.port.ended == [close_reasons.SLOW_CONSUMER]
+    assert status(client) == UNKNOWN
+
+
+async def test_a_client_that_fetches_in_time_has_as_long_again(client: PollingClient) -> None:
+    for _ in range(3):
+        client.push("x" * HIGH_WATER)
+        client.port.loop.advance(WRITE_TIMEOUT_S - 1)
+        client.poll()
+    client.push("x")
+    client.port.loop.advance(WRITE_TIMEOUT_S)
+    assert client.port.ended == []
 
 
 # --- an upgrade

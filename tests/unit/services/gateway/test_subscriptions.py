@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from services.gateway.outbox import Outbox
+from services.gateway.pace import STEPS
 from services.gateway.subscriptions import IMMEDIATE, Audience, Delivery, Subscriptions
 from shared.names import events
 from tests.support.fakes_gateway import FakeLink, GatewayParts, read_events
@@ -16,6 +17,7 @@ BATCH: Final = Delivery(as_batch=True, interval_ms=100)
 SLOW_BATCH: Final = Delivery(as_batch=True, interval_ms=1000)
 SLOW: Final = Delivery(as_batch=False, interval_ms=500)
 DELIVERIES: Final = (IMMEDIATE, BATCH, SLOW_BATCH, SLOW)
+PACES: Final = [step * 100 for step in STEPS]
 CLIENTS: Final = st.integers(0, 2)
 SYMBOLS: Final = st.sampled_from("ABC")
 
@@ -39,6 +41,7 @@ class ClientsComeAndGo(RuleBasedStateMachine):
         self.clients: list[Subscriptions] = []
         self.prices: list[dict[str, Delivery]] = [{}, {}, {}]
         self.trades: list[set[str]] = [set(), set(), set()]
+        self.paces = [0, 0, 0]
         for number in range(3):
             outbox, _ = self.parts.outbox(number % 2)
             self.clients.append(Subscriptions(outbox))
@@ -54,6 +57,11 @@ class ClientsComeAndGo(RuleBasedStateMachine):
     def leave_price(self, number: int, symbol: str) -> None:
         self.parts.subscriber.leave_price(self.clients[number], symbol)
         self.prices[number].pop(symbol, None)
+
+    @rule(number=CLIENTS, pace_ms=st.sampled_from(PACES))
+    def change_pace(self, number: int, pace_ms: int) -> None:
+        self.parts.subscriber.change_pace(self.clients[number], pace_ms)
+        self.paces[number] = pace_ms
 
     @rule(number=CLIENTS, symbol=SYMBOLS)
     def join_trades(self, number: int, symbol: str) -> None:
@@ -93,6 +101,7 @@ class ClientsComeAndGo(RuleBasedStateMachine):
         subscriptions = self.clients[number]
         self.parts.subscriber.depart(subscriptions)
         subscriptions.outbox.drop()
+        self.paces[number] = 0
         self.prices[number] = {}
         self.trades[number] = set()
 
@@ -102,7 +111,8 @@ class ClientsComeAndGo(RuleBasedStateMachine):
     @invariant()
     def rooms_are_what_was_joined(self) -> None:
         for number, outbox in enumerate(self.outboxes()):
-            immediate = {events.price_room(name) for name, how in self.prices[number].items() if how == IMMEDIATE}
+            prices = self.prices[number] if self.paces[number] == 0 else {}
+            immediate = {events.price_room(name) for name, how in prices.items() if how == IMMEDIATE}
             assert outbox.rooms == immediate | {events.trades_room(symbol) for symbol in self.trades[number]}
         assert len(self.parts.hub) == len({room for outbox in self.outboxes() for room in outbox.rooms})
 
@@ -111,20 +121,20 @@ class ClientsComeAndGo(RuleBasedStateMachine):
         expected: dict[tuple[Delivery, Outbox], set[str]] = {}
         for number, outbox in enumerate(self.outboxes()):
             for symbol, delivery in self.prices[number].items():
-                if delivery != IMMEDIATE:
-                    expected.setdefault((delivery, outbox), set()).add(symbol)
+                if (paced := delivery.at_pace(self.paces[number])) != IMMEDIATE:
+                    expected.setdefault((paced, outbox), set()).add(symbol)
                 if self.audience == "subscribers" and not delivery.as_batch:
-                    expected.setdefault((BATCH, outbox), set()).add(symbol)
+                    expected.setdefault((BATCH.at_pace(self.paces[number]), outbox), set()).add(symbol)
         assert window_members(self.parts) == expected
 
     @invariant()
     def the_whole_market_goes_to_who_has_no_batches_of_its_own(self) -> None:
         expected = {
-            outbox
+            (self.paces[number], outbox)
             for number, outbox in enumerate(self.outboxes())
             if self.audience == "everyone" and not any(how.as_batch for how in self.prices[number].values())
         }
-        assert set(self.parts.windows.everyone) == expected
+        assert {(pace, outbox) for pace in PACES for outbox in self.parts.windows.crowd(pace)} == expected
 
     @invariant()
     def the_market_is_watched_as_often_as_subscribed(self) -> None:
@@ -146,9 +156,9 @@ class ClientsComeAndGo(RuleBasedStateMachine):
         assert len(self.parts.hub) == 0
         assert window_members(self.parts) == {}
         assert self.parts.market._watchers == {}
-        assert len(self.parts.windows.everyone) == 0
+        assert not any(len(self.parts.windows.crowd(pace)) for pace in PACES)
         assert self.parts.flusher.behind == 0
-        assert not any(phase.owing for phase in self.parts.windows.everyone.phases)
+        assert not any(phase.owing for pace in PACES for phase in self.parts.windows.crowd(pace).phases)
 
 
 TestClientsComeAndGo = ClientsComeAndGo.TestCase

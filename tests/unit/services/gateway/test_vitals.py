@@ -66,6 +66,7 @@ async def test_what_was_counted_is_scraped_and_counted_once() -> None:
     assert found['tickwire_messages_sent_total{event="trade:new"}'] == 1
     assert found["tickwire_sent_bytes_total"] == setup.parts.flusher.sent_bytes > 0
     assert found["tickwire_shards_watched"] == 1
+    assert found["tickwire_paced_clients"] == 0
 
 
 async def test_every_ending_is_there_before_it_happens() -> None:

@@ -58,11 +58,16 @@ class FakeTransport(asyncio.Transport):
         super().__init__()
         self.written: list[bytes] = []
         self.buffered = 0
+        self.high_water: int | None = None
         self.aborts = 0
         self.closed = False
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.written.append(bytes(data))
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        assert low is None
+        self.high_water = high
 
     def get_write_buffer_size(self) -> int:
         return self.buffered  # uvloop's transports keep it after an abort
@@ -295,6 +300,16 @@ async def test_a_full_socket_is_not_writable_until_it_drains(setup: Setup) -> No
     setup.socket.resume_writing()
     assert (while_full, setup.socket.writable) == (False, True)
     assert setup.application.drains == 1
+
+
+async def test_a_socket_is_full_as_soon_as_the_kernel_does_not_take_all(setup: Setup) -> None:
+    assert setup.transport.high_water == 0
+
+
+async def test_a_socket_that_was_full_before_it_was_a_websocket_is_not_writable(setup: Setup) -> None:
+    setup.transport.buffered = 1
+    setup.socket.serve(setup.connection)
+    assert not setup.socket.writable
 
 
 async def test_who_drains_nothing_in_time_is_dropped_without_goodbye(setup: Setup) -> None:

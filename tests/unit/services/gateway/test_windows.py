@@ -6,10 +6,11 @@ from typing import Any, Final
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from services.gateway.outbox import Outbox
+from services.gateway.pace import STEPS
 from services.gateway.phases import PHASE_FILL
 from services.gateway.subscriptions import IMMEDIATE, Audience, Delivery, Subscriptions
 from services.gateway.windows import LADDER
@@ -290,8 +291,17 @@ STEP = st.one_of(
     st.tuples(st.just("publish"), st.sampled_from(SYMBOLS), st.integers(1, 3)),
     st.tuples(st.just("state"), st.sampled_from(SYMBOLS), st.integers(0, 2)),
     st.tuples(st.just("tick"), st.just(""), st.integers(1, 3)),
-    st.tuples(st.sampled_from(["stall", "drain", "resync", "read"]), st.just(""), st.integers(0, 4)),
+    st.tuples(st.sampled_from(["stall", "drain", "resync", "read", "pace"]), st.just(""), st.integers(0, 4)),
 )
+
+
+MID_WINDOW: Final = [
+    *[("publish", "A", 1), ("tick", "", 5)],
+    *[("publish", "A", 1), ("tick", "", 1)],
+    *[("pace", "", 2), ("pace", "", 2)],
+    *[("publish", "A", 1), ("tick", "", 5)],
+]
+"""A client comes to a window in the middle of it, having what the window's other members have not had yet."""
 
 
 class Run:
@@ -304,6 +314,7 @@ class Run:
         self.states: dict[str, str] = dict.fromkeys(SYMBOLS, "live")
         self.since = 0
         deliveries = [None, IMMEDIATE, BATCH, SLOW_BATCH, SLOW_UPDATES]
+        self.paces = [0] * len(deliveries)
         self.readers = [Reader(self.parts, delivery, number % 2) for number, delivery in enumerate(deliveries)]
 
     def step(self, step: str, symbol: str, number: int) -> None:
@@ -327,6 +338,10 @@ class Run:
                 self.parts.drain(self.readers[number].outbox)
             case "resync":
                 self.readers[number].resync()
+            case "pace":
+                self.paces[number] = (self.paces[number] + 1) % len(STEPS)
+                reader = self.readers[number]
+                self.parts.subscriber.change_pace(reader.subscriptions, STEPS[self.paces[number]] * 100)
         self.parts.loop.turn()
         for reader in self.readers:
             reader.read()
@@ -341,6 +356,8 @@ class Run:
 
 @pytest.mark.parametrize("audience", ["everyone", "subscribers", "off"])
 @given(steps=st.lists(STEP, max_size=60), phases=st.integers(1, 3), fill=st.integers(1, 3))
+@example(steps=MID_WINDOW, phases=1, fill=3)
+@example(steps=[("publish", "A", 1), ("resync", "", 2), ("state", "A", 1), ("pace", "", 2)], phases=1, fill=1)
 @settings(max_examples=100, deadline=None)
 def test_the_numbers_of_every_client_add_up_and_end_at_the_newest(
     audience: Audience, steps: list[tuple[str, str, int]], phases: int, fill: int
