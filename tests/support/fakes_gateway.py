@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
 from math import inf
@@ -344,7 +344,7 @@ class GatewayParts:
             shards=SHARDS,
         )
         self.log_feed = TradeFeed(cast("RedisBus", None), self.clock, self.log_fanout, shards=SHARDS)
-        self.sessions = KeptSessions(lambda outbox: self.handlers.drained(outbox))
+        self.sessions = KeptSessions(lambda outbox: self.handlers.drained(outbox))  # noqa: PLW0108 - made below
         self.recovery = Recoveries()
         self._entries = count(1)
 
@@ -361,6 +361,7 @@ class GatewayParts:
             clock=self.clock,
             hub=self.hub,
             subscriber=self.subscriber,
+            catch_up=self.catch_up,
             charts=self.charts,
             feed=self.log_feed,
             sessions=cast("Sessions", self.sessions),
@@ -510,7 +511,7 @@ class Peer:
         if not isinstance(packet, Event) or not packet.args or not isinstance(packet.args[-1], str):
             return packet
         self.cursors.append(packet.args[-1])
-        return msgspec.structs.replace(packet, args=packet.args[:-1])
+        return replace(packet, args=packet.args[:-1])
 
     def _frame(self, packet: Packet) -> bytes:
         return frame_messages(PARSERS[self.parser].encode(packet))

@@ -57,7 +57,7 @@ class ClientsComeAndGo(RuleBasedStateMachine):
 
     @rule(number=CLIENTS, symbol=SYMBOLS)
     def join_trades(self, number: int, symbol: str) -> None:
-        self.parts.subscriber.join_trades(self.clients[number], symbol)
+        self.parts.subscriber.join_trades(self.clients[number], symbol, 7)
         self.trades[number].add(symbol)
 
     @rule(number=CLIENTS, symbol=SYMBOLS)
@@ -147,7 +147,7 @@ class ClientsComeAndGo(RuleBasedStateMachine):
         assert window_members(self.parts) == {}
         assert self.parts.market._watchers == {}
         assert len(self.parts.windows.everyone) == 0
-        assert self.parts.flusher.behind == 0
+        assert not any(outbox.behind for outbox in self.outboxes())
         assert not any(phase.owing for phase in self.parts.windows.everyone.phases)
 
 
