@@ -145,7 +145,8 @@ class SavedSession(msgspec.Struct, frozen=True, array_like=True):
         trades: symbol -> id in the symbol's log behind which its trades begin.
         charts: symbol and interval of each.
         metrics: whether it is in the admin room.
-        closes: ms, when it was last disconnected for being slow.
+        pace: how slow it was, as a step of the gateway's.
+        closes: ms, when it was last disconnected for that.
     """
 
     version: int
@@ -156,6 +157,7 @@ class SavedSession(msgspec.Struct, frozen=True, array_like=True):
     trades: dict[str, str] = {}
     charts: list[tuple[str, str]] = []
     metrics: bool = False
+    pace: int = 0
     closes: list[int] = []
 
 

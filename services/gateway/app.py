@@ -41,6 +41,7 @@ from services.gateway.trade_feed import TradeFeed
 from services.gateway.vitals import Feeds, Vitals
 from services.gateway.websocket import WebSocketLimits
 from services.gateway.windows import Windows
+from shared.bus.retrying import keep_trying
 from shared.identity import AuthSettings, TokenVerifier
 from shared.lifecycle import Runtime
 from shared.log import get_logger
@@ -113,7 +114,7 @@ class GatewayApp:
     async def start(self) -> None:
         """Read the last minutes of the logs, then let clients in."""
         tasks = self._runtime.tasks
-        await self._trades.start()
+        await keep_trying("trade-feed-start", self._trades.start)
         tasks.spawn("price-feed", self._prices.run())
         self._runtime.health.add_check("prices", self._prices.check)
         tasks.spawn("trade-feed", self._trades.run())

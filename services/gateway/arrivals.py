@@ -11,23 +11,24 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from protocol.socketio.packets import Value
-from services.gateway.catch_up import CatchUp
 from services.gateway.chart_requests import ChartRequests
 from services.gateway.client import INVALID_NAMESPACE, Client
 from services.gateway.cursor import position_of
 from services.gateway.hub import Hub
 from services.gateway.limits import ClientLimits
 from services.gateway.outbox import Outbox
+from services.gateway.pace import SLOW_ENDINGS, Pace, PaceRecord
+from services.gateway.pacing import Pacer
 from services.gateway.payloads import Payload, identity_payload
-from services.gateway.recovery import Claim, Gap, Recovery, Restored
+from services.gateway.recovery import Claim, Gap, Missed, Recovery, Restored
 from services.gateway.requests import RequestError
 from services.gateway.sessions import Session, Sessions
 from services.gateway.subscriptions import Delivery, Subscriber, Subscriptions
 from services.gateway.trade_feed import TradeFeed
 from shared.clock import Clock
 from shared.identity import AuthError, AuthFailure, Identity, TokenVerifier
-from shared.messages import SavedSession
 from shared.names import error_codes, events
+from shared.names.close_reasons import CloseReason
 from shared.names.events import NAMESPACE, ClientEvent, ServerEvent
 
 SID_BYTES: Final = 15
@@ -44,15 +45,17 @@ class Member:
     Attributes:
         identity: whom it speaks for.
         limits: how much it may ask for.
+        missed: what it has not got yet since it came back; then it joins the rooms of its log later.
         session: what it can come back to, if it wants.
         subscriptions: what it gets.
     """
 
-    __slots__ = ("identity", "limits", "session", "subscriptions")
+    __slots__ = ("identity", "limits", "missed", "session", "subscriptions")
 
     def __init__(self, subscriptions: Subscriptions, limits: ClientLimits, session: Session | None) -> None:
         self.identity: Identity | None = None
         self.limits = limits
+        self.missed: Missed | None = None
         self.session = session
         self.subscriptions = subscriptions
 
@@ -75,7 +78,7 @@ class Arrivals:
         clock: Clock,
         hub: Hub,
         subscriber: Subscriber,
-        catch_up: CatchUp,
+        pacer: Pacer,
         charts: ChartRequests,
         feed: TradeFeed,
         sessions: Sessions,
@@ -87,7 +90,7 @@ class Arrivals:
         self._clock = clock
         self._hub = hub
         self._subscriber = subscriber
-        self._catch_up = catch_up
+        self._pacer = pacer
         self._charts = charts
         self._feed = feed
         self._sessions = sessions
@@ -116,7 +119,9 @@ class Arrivals:
             return
         user = None if identity is None else identity.user_id
         claim = Claim(outbox, lambda: client.is_open, pid, offset if isinstance(offset, str) else None, user)
-        self._recovery.begin(claim, lambda outcome: self._enter(client, limits, identity, outcome, pid))
+        self._recovery.begin(
+            claim, lambda outcome: self._enter(client, limits, identity, outcome, pid), lambda: self._join_log(client)
+        )
 
     def identify(self, token: Value) -> Identity:
         """Check a token.
@@ -135,21 +140,32 @@ class Arrivals:
         """Take an identity, leaving the rooms of the one before."""
         outbox, session = client.outbox, member.session
         if member.identity is not None:
-            self._hub.leave(events.user_room(member.identity.user_id), outbox)
+            self._leave(member, events.user_room(member.identity.user_id))
             self._hub.leave(events.ADMIN_ROOM, outbox)
         member.identity = identity
+        number = self._feed.user_log(identity.user_id)
+        position = self._feed.positions[number]
         if session is not None:
             if session.user != identity.user_id:
-                session.user_since = self._feed.positions[self._feed.user_log(identity.user_id)]
+                session.user_since = position
             session.identity = identity
-        self._hub.join(events.user_room(identity.user_id), outbox)
+        self._join(member, events.user_room(identity.user_id), number, position)
         if identity.is_admin:
             self._hub.join(events.ADMIN_ROOM, outbox)
         client.emit(NAMESPACE, ServerEvent.AUTHENTICATED, identity_payload(identity))
 
     def join_trades(self, member: Member, symbol: str) -> None:
-        """Subscribe trades from here on."""
-        self._subscriber.join_trades(member.subscriptions, symbol, self._feed.positions[self._feed.trades_log(symbol)])
+        """Subscribe trades from here on; harmless when subscribed."""
+        trades = member.subscriptions.trades()
+        if symbol not in trades:
+            number = self._feed.trades_log(symbol)
+            trades[symbol] = self._feed.positions[number]
+            self._join(member, events.trades_room(symbol), number, trades[symbol])
+
+    def leave_trades(self, member: Member, symbol: str) -> None:
+        """Unsubscribe trades; harmless when not subscribed."""
+        if member.subscriptions.trades().pop(symbol, None) is not None:
+            self._leave(member, events.trades_room(symbol))
 
     @contextmanager
     def changing(self, member: Member, event: str) -> Iterator[None]:
@@ -164,10 +180,15 @@ class Arrivals:
         finally:
             self._sessions.save(session)
 
-    def left(self, member: Member, *, for_good: bool) -> None:
-        """A client has left."""
+    def left(self, member: Member, ended: CloseReason | None) -> None:
+        """A client's connection has ended, or it has left for good."""
+        outbox = member.subscriptions.outbox
+        if ended in SLOW_ENDINGS and outbox.pace is not None:
+            outbox.pace.note_close(self._clock.now_ms())
+            if member.session is not None:
+                self._sessions.save(member.session)
         if member.session is not None:
-            self._sessions.end(member.session, for_good=for_good)
+            self._sessions.end(member.session, for_good=ended is None)
 
     def drained(self, outbox: Outbox) -> None:
         """A client takes more."""
@@ -191,6 +212,7 @@ class Arrivals:
             session = self._sessions.resume(pid, sid, outcome.owner, subscriptions)
             session.user_since = position_of(outcome.saved.user_since)
             cursor = outcome.cursor
+            outbox.replaying = True
             if outcome.frames:
                 outbox.send(outcome.frames)
         elif outbox.recovers:
@@ -198,6 +220,8 @@ class Arrivals:
             cursor = self._feed.cursor
         client.accept(NAMESPACE, sid, None if session is None else session.pid)
         member = client.member = Member(subscriptions, limits, session)
+        if isinstance(outcome, Restored):
+            member.missed = outcome.missed
         client.emit(NAMESPACE, ServerEvent.HELLO, self._hello(outcome), cursor=cursor)
         self._subscriber.arrive(outbox)
         if identity is not None:
@@ -205,11 +229,31 @@ class Arrivals:
                 session.identity = identity
             self.become(client, member, identity)
         if isinstance(outcome, Restored):
-            self._restore(member, outcome.saved, outcome.since_ms)
-            outbox.log_position = outcome.rest
-            self._catch_up.catch_up(outbox)
+            self._restore(member, outcome, client.connection.now)
         if session is not None:
             self._sessions.save(session)
+
+    def _join(self, member: Member, room: str, number: int, position: int) -> None:
+        """Join a room of the log, or have its entries join what the client is still being given."""
+        if member.missed is None:
+            self._hub.join(room, member.subscriptions.outbox)
+        else:
+            member.missed.want(room, number, position)
+
+    def _leave(self, member: Member, room: str) -> None:
+        self._hub.leave(room, member.subscriptions.outbox)
+        if member.missed is not None:
+            member.missed.leave(room)
+
+    def _join_log(self, client: Client) -> None:
+        """A client that came back has got everything up to this moment."""
+        member = client.member
+        assert isinstance(member, Member)
+        missed, member.missed = member.missed, None
+        client.outbox.replaying = False
+        if missed is not None:
+            for room in missed.behind:
+                self._hub.join(room, client.outbox)
 
     def _hello(self, outcome: Restored | Gap | None) -> Payload:
         now = self._clock.now_ms()
@@ -223,11 +267,13 @@ class Arrivals:
             hello["gap"] = {"reason": outcome.reason.value, "from": outcome.since_ms, "to": now}
         return hello
 
-    def _restore(self, member: Member, saved: SavedSession, since_ms: int) -> None:
-        """Join what it was in, and say how that stands now."""
-        subscriptions = member.subscriptions
+    def _restore(self, member: Member, outcome: Restored, now: float) -> None:
+        """Join what it was in, and say how that stands now; the rooms of its log when it has got all that it missed."""
+        subscriptions, saved = member.subscriptions, outcome.saved
+        pace = Pace.restored(PaceRecord(saved.pace, tuple(saved.closes)), now, self._clock.now_ms())
+        self._pacer.restore(subscriptions.outbox, pace)
         for symbol, joined in saved.trades.items():
-            self._subscriber.join_trades(subscriptions, symbol, position_of(joined))
+            subscriptions.trades()[symbol] = position_of(joined)
         by_form: dict[bool, list[str]] = {False: [], True: []}
         for symbol, (as_batch, interval_ms) in saved.prices.items():
             self._subscriber.join_price(subscriptions, symbol, Delivery(as_batch, interval_ms))
@@ -235,6 +281,6 @@ class Arrivals:
         for as_batch, symbols in by_form.items():
             self._subscriber.send_current(subscriptions, symbols, as_batch=as_batch)
         for symbol, interval in saved.charts:
-            self._charts.restore(subscriptions, symbol, interval, since_ms)
+            self._charts.restore(subscriptions, symbol, interval, outcome.since_ms)
         if saved.metrics and member.identity is not None and member.identity.is_admin:
             self._hub.join(events.ADMIN_ROOM, subscriptions.outbox)

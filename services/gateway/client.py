@@ -32,8 +32,8 @@ class Namespaces(Protocol):
     def answered(self, client: "Client", received: AckReceived) -> None:
         """A client answered what `client.ask` sent."""
 
-    def left(self, client: "Client", namespace: str, *, for_good: bool) -> None:
-        """A client left or was put out, for good, or its connection is gone and it may come back."""
+    def left(self, client: "Client", namespace: str, ended: CloseReason | None) -> None:
+        """A client's connection has ended, and it may come back; or, with None, it left or was put out."""
 
     def drained(self, outbox: Outbox) -> None:
         """A client that was behind takes more."""
@@ -110,7 +110,7 @@ class Client:
     def disconnect(self, namespace: str) -> None:
         """Put the client out of a namespace; its connection stays."""
         self._send(self._socket.disconnect(namespace))
-        self._namespaces.left(self, namespace, for_good=True)
+        self._namespaces.left(self, namespace, None)
 
     def kick(self) -> None:
         """Put the client out of every namespace, then end its connection; it does not come back by itself."""
@@ -133,7 +133,7 @@ class Client:
             case ConnectRequested(namespace, auth):
                 self._namespaces.connect(self, namespace, auth)
             case NamespaceLeft(namespace):
-                self._namespaces.left(self, namespace, for_good=True)
+                self._namespaces.left(self, namespace, None)
             case AckReceived():
                 self._namespaces.answered(self, happening)
             case AckUnknown() | None:
@@ -146,10 +146,10 @@ class Client:
         if self._outbox is not None:
             self._namespaces.drained(self._outbox)
 
-    def closed(self, _reason: CloseReason) -> None:
+    def closed(self, reason: CloseReason) -> None:
         """The connection has ended."""
         for left in self._socket.close():
-            self._namespaces.left(self, left.namespace, for_good=False)
+            self._namespaces.left(self, left.namespace, reason)
         if self._outbox is not None:
             self._outbox.drop()
 

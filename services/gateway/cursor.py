@@ -62,7 +62,7 @@ class Cursor:
 def read_cursor(text: str, logs: int) -> list[int] | None:
     """The positions that a client handed in, None where it is no cursor of a cluster with so many logs."""
     parts = text.split(".", logs)
-    if len(parts) != logs:
+    if len(parts) != logs or not text.isascii() or "+" in text or "/" in text:
         return None
     try:
         return [_read_part(part) for part in parts]

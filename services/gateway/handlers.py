@@ -24,6 +24,7 @@ from services.gateway.subscriptions import IMMEDIATE, Delivery, Subscriber
 from services.gateway.windows import Windows
 from shared.log import get_logger
 from shared.names import error_codes, events
+from shared.names.close_reasons import CloseReason
 from shared.names.error_codes import ErrorCode
 from shared.names.events import ClientEvent
 
@@ -124,11 +125,11 @@ class Handlers:
     def answered(self, client: Client, received: AckReceived) -> None:
         """Nothing is ever asked of a client."""
 
-    def left(self, client: Client, namespace: str, *, for_good: bool) -> None:
+    def left(self, client: Client, namespace: str, ended: CloseReason | None) -> None:
         """Leave every room."""
         member, client.member = client.member, None
         if isinstance(member, Member):
-            self._arrivals.left(member, for_good=for_good)
+            self._arrivals.left(member, ended)
             self._charts.depart(member.subscriptions)
             self._subscriber.depart(member.subscriptions)
             log.debug("client_left", namespace=namespace)
@@ -192,7 +193,7 @@ class Handlers:
 
     def _unsubscribe_trades(self, request: Request, member: Member) -> None:
         def leave(symbol: str) -> Payload:
-            self._subscriber.leave_trades(member.subscriptions, symbol)
+            self._arrivals.leave_trades(member, symbol)
             return {}
 
         self._each_symbol(request, leave)

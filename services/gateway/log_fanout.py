@@ -4,6 +4,7 @@ Fed by `trade_feed.py`; feeds outboxes, and the window that those who are behind
 receiver of a frame gets the same bytes.
 """
 
+from services.gateway.cursor import id_of
 from services.gateway.encoding import Encoder
 from services.gateway.hub import Hub
 from services.gateway.log_window import LogEntry, LogWindow
@@ -50,7 +51,7 @@ class LogFanout:
         self._flusher = flusher
         self._delivered = delivered
         self._shards = shards
-        self.window = LogWindow(window_bytes, self.write, 2 * shards)
+        self.window = LogWindow(window_bytes, self._write_shared, 2 * shards)
         self.rejected = 0
 
     def deliver(self, entry: LogEntry) -> None:
@@ -66,7 +67,7 @@ class LogFanout:
             if not members:
                 continue
             count += len(members)
-            frame = window.frame(entry, parser, with_cursor=True)
+            frames: list[bytes | None] = [None, None]  # without the cursor, and with it
             for member in members:
                 if member.behind:
                     if member.log_position == NOT_BEHIND:
@@ -75,29 +76,38 @@ class LogFanout:
                 queue = member.queue
                 if not queue:
                     touched.append(member)
-                queue.append(frame if member.recovers else window.frame(entry, parser, with_cursor=False))
+                frame = frames[member.recovers]
+                if frame is None:
+                    frame = frames[member.recovers] = window.frame(entry, parser, with_cursor=member.recovers)
+                queue.append(frame)
         self._flusher.touch_all(touched)
         self._delivered[self._event_of(entry)] += count
 
     def beat(self, member: Outbox, cursor: str) -> None:
         """Renew the cursor of a client that may get no entry for long, unless it has some yet to come."""
-        if not member.behind and member.log_position == NOT_BEHIND:
+        if not member.behind and not member.replaying and member.log_position == NOT_BEHIND:
             member.send(self._encoder.log_event(ServerEvent.CURSOR, ({}, cursor)).frame(member.parser))
 
-    def write(self, entry: LogEntry, parser: int, with_cursor: bool) -> bytes:  # noqa: FBT001 - `log_window.WriteEntry`
-        """The frame of an entry; nothing for one that cannot be read, which is counted."""
+    def write(self, entry: LogEntry, parser: int, cursor: str | None) -> bytes:
+        """The frame of an entry, with a cursor or without; nothing for one that cannot be read, which is counted."""
+        if not entry.data:
+            return b""
         event = self._event_of(entry)
         try:
             trade = decode_trade(entry.data)
         except DecodeError as error:
-            self.reject(entry.cursor, error)
+            self.reject(id_of(entry.position), error)
+            entry.data = b""
             return b""
         if event is ServerEvent.TRADE_NEW:
             payload = self._payloads.trade(trade)
         else:
             payload = self._payloads.trade_notification(trade, entry.subject)
-        args = (payload, entry.cursor) if with_cursor else (payload,)
+        args = (payload,) if cursor is None else (payload, cursor)
         return self._encoder.log_event(event, args).frame(parser)
+
+    def _write_shared(self, entry: LogEntry, parser: int, with_cursor: bool) -> bytes:  # noqa: FBT001 - `WriteEntry`
+        return self.write(entry, parser, entry.cursor if with_cursor else None)
 
     def reject(self, where: str, error: Exception) -> None:
         """Count an entry that is passed over; the log tells of some."""

@@ -40,6 +40,7 @@ class Outbox:
         parser: index of the client's parser.
         rooms: names of the rooms it is in; kept by `Hub`.
         behind: whether its socket is full; then only `owed_prices`, `owed_batches` and `log_position` grow.
+        replaying: whether it is still being given what it missed before it came back.
         recovers: whether it carries the cursor of log entries, so that it can come back to where it was.
         owed_prices: symbol -> `seq` of the last price that it got, where the next update would build on another: missed
             while it was behind, or sent outside its window.
@@ -65,6 +66,7 @@ class Outbox:
         "parser",
         "queue",
         "recovers",
+        "replaying",
         "rooms",
     )
 
@@ -78,6 +80,7 @@ class Outbox:
         self._held = False
         self.behind = False
         self.recovers = False
+        self.replaying = False
         self.owed_prices: dict[str, int] | None = None
         self.owed_batches: dict[str, int] | None = None
         self.owes_market = False

@@ -1,14 +1,14 @@
 """Clients that come back: found again in Redis, and given exactly the log entries that they missed.
 
 Called by `arrivals.py` with what a client brings: `pid` and the newest cursor that it has seen (protocol reference 5).
-What it missed goes out before the CONNECT reply, in order: from the logs in Redis first what is no more in memory, then
-the rest from there, in the very step of the event loop in which `arrivals.py` lets it in. So there is no gap and no
-overlap, whichever gateway it was at. If that cannot be had, the outcome is a `Gap`, and the client begins anew, knowing
-it.
+What it missed comes from memory, and from the logs in Redis where it is no more in memory; each entry carries the
+client's own cursor, since this gateway may have read the logs in another order than its former one. When nothing is
+missing any more, the client joins its rooms in the same step of the event loop: so there is no gap and no overlap. If
+that cannot be had, the outcome is a `Gap`, and the client begins anew, knowing it.
 
 A stock client keeps what comes before the CONNECT reply, also when the connection breaks before that, and would then
-have it twice. So it is at most `BEFORE_REPLY_BYTES`, in one write with the reply; more than that follows as it does to
-any client that is behind.
+have it twice. So that is at most about `CHUNK_BYTES`, in one write with the reply; what is more follows behind it, as
+fast as the socket takes it, and rooms are joined at the end of that.
 """
 
 import asyncio
@@ -19,7 +19,8 @@ from typing import Final
 
 from services.gateway.cursor import Cursor, id_of, ms_of, position_of, read_cursor
 from services.gateway.log_fanout import LogFanout
-from services.gateway.outbox import NOT_BEHIND, Flusher, Outbox
+from services.gateway.log_window import LogEntry
+from services.gateway.outbox import Flusher, Outbox
 from services.gateway.sessions import Sessions
 from services.gateway.trade_feed import TradeFeed
 from shared.bus.errors import BusUnavailableError
@@ -27,11 +28,12 @@ from shared.bus.redis_bus import RedisBus
 from shared.log import get_logger
 from shared.messages import SavedSession
 from shared.names import events
+from shared.names.close_reasons import FELL_BEHIND
 
 log = get_logger(__name__)
 
-BEFORE_REPLY_BYTES: Final = 262_144
-"""About a thousand trades."""
+CHUNK_BYTES: Final = 262_144
+"""Written at a time: about a thousand trades."""
 
 READ_COUNT: Final = 1_000
 MAX_SCANNED: Final = 200_000
@@ -74,9 +76,9 @@ class Restored:
         saved: what it was subscribed to.
         owner: its connection, as `Sessions.take` was told.
         since_ms: when it was last heard to be here.
-        frames: entries that it missed.
-        cursor: where it is when it has got them.
-        rest: index in the window from which on it is owed more; `NOT_BEHIND` where it is not.
+        frames: entries that it missed, the first of them.
+        cursor: where it is when it has got those.
+        missed: what is still to come.
     """
 
     saved: SavedSession
@@ -84,7 +86,7 @@ class Restored:
     since_ms: int
     frames: bytes
     cursor: str
-    rest: int
+    missed: "Missed"
 
 
 class _GapError(Exception):
@@ -113,23 +115,39 @@ class Claim:
 
 
 @dataclass(slots=True)
-class _Missed:
-    """How far one client is.
+class Missed:
+    """How far one client is that has not got everything yet.
 
     Attributes:
         cursor: what it has got, by log.
         behind: room -> position behind which its entries begin.
         logs: room -> its log.
+        scanned: entries that were read from Redis for it.
     """
 
     cursor: Cursor
     behind: dict[str, int] = field(default_factory=dict)
     logs: dict[str, int] = field(default_factory=dict)
+    scanned: int = 0
 
     def want(self, room: str, number: int, joined: int) -> None:
         """It was in a room from a position on."""
         self.behind[room] = max(joined, self.cursor.positions[number])
         self.logs[room] = number
+
+    def leave(self, room: str) -> None:
+        """It left a room meanwhile."""
+        self.behind.pop(room, None)
+        self.logs.pop(room, None)
+
+    def take(self, entry: LogEntry) -> bool:
+        """It is at an entry; whether it gets that, which then carries its cursor."""
+        cursor = self.cursor
+        cursor.move(entry.log, max(entry.position, cursor.positions[entry.log]))
+        if self.behind.get(entry.room, entry.position) >= entry.position:
+            return False
+        self.behind[entry.room] = entry.position
+        return True
 
     def reach(self, number: int, position: int) -> None:
         """It has got everything of a log up to here."""
@@ -181,9 +199,18 @@ class Recovery:
         self._drained: dict[Outbox, asyncio.Event] = {}
         self.outcomes: dict[str, int] = dict.fromkeys(["recovered", *GapReason], 0)
 
-    def begin(self, claim: Claim, done: Callable[[Restored | Gap], None]) -> None:
-        """Recover a client, or find that it cannot be done; `done` is called unless its connection ends before."""
-        self._spawn("recover", self._recover(claim, done))
+    def begin(
+        self,
+        claim: Claim,
+        enter: Callable[[Restored | Gap], None],
+        join: Callable[[], None],
+    ) -> None:
+        """Recover a client, or find that it cannot be done.
+
+        Unless its connection ends before, `enter` is called to let it in, and after a `Restored` at last `join`, when
+        it is to join the rooms of its log.
+        """
+        self._spawn("recover", self._recover(claim, enter, join))
 
     def drained(self, outbox: Outbox) -> None:
         """A client takes more."""
@@ -191,11 +218,28 @@ class Recovery:
         if waiting is not None:
             waiting.set()
 
-    async def _recover(self, claim: Claim, done: Callable[[Restored | Gap], None]) -> None:
+    async def _recover(self, claim: Claim, enter: Callable[[Restored | Gap], None], join: Callable[[], None]) -> None:
         outcome = await self._attempt(claim)
-        if claim.is_open():  # nothing may be awaited from here back to where nothing was missing
-            self.outcomes["recovered" if isinstance(outcome, Restored) else outcome.reason] += 1
-            done(outcome)
+        if not claim.is_open():
+            return
+        self.outcomes["recovered" if isinstance(outcome, Restored) else outcome.reason] += 1
+        enter(outcome)
+        if isinstance(outcome, Restored):
+            await self._follow(claim, outcome.missed, join)
+
+    async def _follow(self, claim: Claim, missed: Missed, join: Callable[[], None]) -> None:
+        """Send the rest, and have the rooms joined when there is none."""
+        try:
+            while frames := await self._next_chunk(claim, missed):
+                await self._write(claim, frames)
+                if not claim.is_open():
+                    return
+        except (BusUnavailableError, _GapError) as error:  # it comes back, and is told then what it cannot have
+            log.warning("recovery_broke_off", error=str(error))
+            claim.outbox.link.end(FELL_BEHIND)
+            return
+        if claim.is_open():
+            join()
 
     async def _attempt(self, claim: Claim) -> Restored | Gap:
         offset = claim.offset
@@ -212,17 +256,16 @@ class Recovery:
                 return Gap(GapReason.EXPIRED, since_ms)
             missed = self._missed(saved, Cursor(positions))
             await self._reach(missed)
-            await self._send_older(claim, missed)
+            frames = await self._next_chunk(claim, missed)
         except _GapError as gap:
             return Gap(gap.reason, since_ms)
         except BusUnavailableError as error:
             log.warning("recovery_failed", error=str(error))
             return Gap(GapReason.UNAVAILABLE, since_ms)
-        frames, cursor, rest = self._newer(claim.outbox.parser, missed)
-        return Restored(saved, owner, since_ms, frames, cursor, rest)
+        return Restored(saved, owner, since_ms, frames, str(missed.cursor), missed)
 
-    def _missed(self, saved: SavedSession, cursor: Cursor) -> _Missed:
-        missed = _Missed(cursor)
+    def _missed(self, saved: SavedSession, cursor: Cursor) -> Missed:
+        missed = Missed(cursor)
         for symbol, joined in saved.trades.items():
             missed.want(events.trades_room(symbol), self._feed.trades_log(symbol), position_of(joined))
         if saved.user is not None:
@@ -230,7 +273,7 @@ class Recovery:
             missed.want(events.user_room(saved.user), number, position_of(saved.user_since))
         return missed
 
-    async def _reach(self, missed: _Missed) -> None:
+    async def _reach(self, missed: Missed) -> None:
         """Wait until this gateway has read what the former one had: else it would send that once more."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + PATIENCE_S
@@ -240,18 +283,24 @@ class Recovery:
                 raise _GapError(GapReason.HISTORY_LOST)
             await asyncio.sleep(LOOK_S)  # the feed is another task, and it is milliseconds away
 
-    async def _send_older(self, claim: Claim, missed: _Missed) -> None:
-        """Send what is in Redis only."""
-        if not missed.lacking(self._window.floors):
-            return
-        async with self._reading:
-            await self._check_kept(missed.lacking(self._window.floors))
-            scanned = 0
-            while lacking := missed.lacking(self._window.floors):
-                for number, position in lacking.items():
-                    scanned += await self._send_page(claim, missed, number, position)
-                if scanned > MAX_SCANNED:
-                    raise _GapError(GapReason.TOO_MUCH)
+    async def _next_chunk(self, claim: Claim, missed: Missed) -> bytes:
+        """The next frames; none when nothing is missing in this moment, before anything else is awaited."""
+        if missed.lacking(self._window.floors):
+            async with self._reading:
+                await self._check_kept(missed.lacking(self._window.floors))
+                while lacking := missed.lacking(self._window.floors):
+                    frames = await self._read_page(claim, missed, *next(iter(lacking.items())))
+                    if frames:
+                        return frames
+        chunk: list[bytes] = []
+        size = 0
+        for entry in self._window.after(missed.behind):
+            if size >= CHUNK_BYTES:
+                break
+            if missed.take(entry):
+                chunk.append(self._fanout.write(entry, claim.outbox.parser, str(missed.cursor)))
+                size += len(chunk[-1])
+        return b"".join(chunk)
 
     async def _check_kept(self, lacking: Mapping[int, int]) -> None:
         names = {self._feed.logs[number]: position for number, position in lacking.items()}
@@ -259,42 +308,26 @@ class Recovery:
             if ends.trimmed and (ends.first is None or names[name] < position_of(ends.first)):
                 raise _GapError(GapReason.TRIMMED)
 
-    async def _send_page(self, claim: Claim, missed: _Missed, number: int, position: int) -> int:
+    async def _read_page(self, claim: Claim, missed: Missed, number: int, position: int) -> bytes:
         name = self._feed.logs[number]
         page = (await self._bus.read({name: id_of(position)}, READ_COUNT, 0)).get(name, [])
-        cursor = missed.cursor
-        frames: list[bytes] = []
+        missed.scanned += len(page)
+        if missed.scanned > MAX_SCANNED:
+            raise _GapError(GapReason.TOO_MUCH)
+        chunk: list[bytes] = []
         for item in page:
             entry = self._feed.read_entry(number, item)
-            cursor.move(number, max(cursor.positions[number], position_of(item.id)))
-            if entry is not None and missed.behind.get(entry.room, entry.position) < entry.position:
-                entry.cursor = str(cursor)
-                frames.append(self._fanout.write(entry, claim.outbox.parser, with_cursor=True))
+            if entry is not None and missed.take(entry):
+                chunk.append(self._fanout.write(entry, claim.outbox.parser, str(missed.cursor)))
         missed.reach(number, position_of(page[-1].id) if page else self._window.floors[number])
-        await self._write(claim, frames)
-        return len(page) + 1
+        return b"".join(chunk)
 
-    def _newer(self, parser: int, missed: _Missed) -> tuple[bytes, str, int]:
-        """What is in memory: frames, the cursor behind them, and where the rest begins."""
-        window = self._window
-        frames: list[bytes] = []
-        size = 0
-        cursor = ""
-        for entry in window.after(missed.behind):
-            if size >= BEFORE_REPLY_BYTES:
-                return b"".join(frames), cursor, entry.index
-            frame = window.frame(entry, parser, with_cursor=True)
-            frames.append(frame)
-            size += len(frame)
-            cursor = entry.cursor
-        return b"".join(frames), self._feed.cursor, NOT_BEHIND
-
-    async def _write(self, claim: Claim, frames: list[bytes]) -> None:
+    async def _write(self, claim: Claim, frames: bytes) -> None:
         """Write frames and wait until the socket takes more."""
         outbox = claim.outbox
-        if not frames or not claim.is_open():
+        if not claim.is_open():
             return
-        outbox.send(b"".join(frames))
+        outbox.send(frames)
         self._flusher.sent_bytes += outbox.flush()
         while outbox.behind and claim.is_open():
             drained = self._drained[outbox] = asyncio.Event()

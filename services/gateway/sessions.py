@@ -14,6 +14,7 @@ from typing import Final
 
 from services.gateway.cursor import id_of
 from services.gateway.outbox import Outbox
+from services.gateway.pace import NO_RECORD
 from services.gateway.subscriptions import Subscriptions
 from shared.bus.errors import BusUnavailableError
 from shared.bus.redis_bus import RedisBus
@@ -91,6 +92,7 @@ class Session:
     def record(self) -> SavedSession:
         """What it is restored from."""
         subscriptions = self.subscriptions
+        pace = NO_RECORD if self.outbox.pace is None else self.outbox.pace.record()
         return SavedSession(
             VERSION,
             self.sid,
@@ -100,6 +102,8 @@ class Session:
             {symbol: id_of(position) for symbol, position in subscriptions.trades().items()},
             list(subscriptions.charts()),
             events.ADMIN_ROOM in self.outbox.rooms,
+            pace.level,
+            list(pace.closes),
         )
 
 

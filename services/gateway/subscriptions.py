@@ -154,16 +154,6 @@ class Subscriber:
         """The interval at which a delivery comes now."""
         return delivery.at_pace(subscriptions.pace_ms).interval_ms
 
-    def join_trades(self, subscriptions: Subscriptions, symbol: str, position: int) -> None:
-        """Subscribe trades behind a position of the symbol's log; harmless when subscribed."""
-        subscriptions.trades().setdefault(symbol, position)
-        self._hub.join(events.trades_room(symbol), subscriptions.outbox)
-
-    def leave_trades(self, subscriptions: Subscriptions, symbol: str) -> None:
-        """Unsubscribe trades; harmless when not subscribed."""
-        subscriptions.trades().pop(symbol, None)
-        self._hub.leave(events.trades_room(symbol), subscriptions.outbox)
-
     def depart(self, subscriptions: Subscriptions) -> None:
         """The client is gone: leave everything."""
         outbox = subscriptions.outbox

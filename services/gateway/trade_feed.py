@@ -173,12 +173,15 @@ class TradeFeed:
         position = self._cursor.positions[number]
         found = {position_of(entry.id) for entry in await self._bus.read_back(name, id_of(position), FORK_LOOK_BACK)}
         lost: set[bytes] = set()
-        common = max(found, default=BEGINNING)
+        common, oldest = BEGINNING, position
         for entry in self._fanout.window.of_log(number):
-            if entry.position in found:
-                common = entry.position
+            oldest = entry.position
+            if oldest in found:
+                common = oldest
                 break
             lost.add(entry.data)
+        else:  # none of what we know is left; what is older than that has been delivered
+            common = max((at for at in found if at < oldest), default=BEGINNING)
         self.forks += 1
         log.error("log_lost_history", log=name, position=id_of(position), common=id_of(common), lost=len(lost))
         self._forgotten[number] = lost

@@ -142,6 +142,8 @@ def log_fences(log: str) -> str:
 def session(pid: str) -> str:
     """Hash of what a client that comes back is restored from; expires. Written and read by gateways."""
     return f"svc:session:{pid}"
+
+
 def log_readers(log: str) -> str:
     """Hash instance -> `server_ms id`: how far each gateway has read a log, for who trims it."""
     return f"{log}:readers"

@@ -25,8 +25,6 @@ SECONDS: Final = 4.0
 PACE: Final = 0.3
 SEED: Final = 20_251_122
 
-no_recovery: Final = pytest.mark.xfail(reason="a client that loses its gateway is not recovered yet", strict=True)
-
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def rig() -> AsyncIterator[Rig]:
@@ -47,7 +45,7 @@ async def short_trial(name: str, rig: Rig) -> Row:
         "ingest-kill",
         "client-kill",
         "redis-restart",
-        pytest.param("gateway-kill", marks=no_recovery),
+        "gateway-kill",
     ],
 )
 @pytest.mark.asyncio(loop_scope="module")
@@ -71,7 +69,6 @@ async def test_a_trade_that_is_in_the_log_twice_is_found_at_every_client(rig: Ri
     assert (row.verdict.doubled, row.verdict.lost, row.kept) == (SHORT.clients, 0, False)
 
 
-@no_recovery
 async def test_a_crowd_that_loses_its_gateway_is_recovered_at_the_other() -> None:
     need_node()
     async with open_rig(replace(CROWD, clients=100)) as rig:

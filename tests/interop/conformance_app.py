@@ -121,7 +121,7 @@ class SocketEcho:
         """Tell the client what it answered."""
         client.emit(received.namespace, "answer-was", *received.args)
 
-    def left(self, client: Client, namespace: str) -> None:
+    def left(self, client: Client, namespace: str, _ended: CloseReason | None) -> None:
         """Hold nothing."""
         self._greetings.pop((client, namespace), None)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
 from math import inf
@@ -277,16 +277,16 @@ class Recoveries:
     """`Recovery` as far as clients see it: the test says what comes of each.
 
     Attributes:
-        begun: what clients brought, and whom to tell the outcome.
+        begun: what clients brought, whom to tell the outcome, and whom that nothing is missing.
         outboxes_drained: those that take more.
     """
 
     def __init__(self) -> None:
-        self.begun: list[tuple[Claim, Callable[[Restored | Gap], None]]] = []
+        self.begun: list[tuple[Claim, Callable[[Restored | Gap], None], Callable[[], None]]] = []
         self.outboxes_drained: list[Outbox] = []
 
-    def begin(self, claim: Claim, done: Callable[[Restored | Gap], None]) -> None:
-        self.begun.append((claim, done))
+    def begin(self, claim: Claim, enter: Callable[[Restored | Gap], None], join: Callable[[], None]) -> None:
+        self.begun.append((claim, enter, join))
 
     def drained(self, outbox: Outbox) -> None:
         self.outboxes_drained.append(outbox)
@@ -346,7 +346,7 @@ class GatewayParts:
             shards=SHARDS,
         )
         self.log_feed = TradeFeed(cast("RedisBus", None), self.clock, self.log_fanout, shards=SHARDS)
-        self.sessions = KeptSessions(lambda outbox: self.handlers.drained(outbox))
+        self.sessions = KeptSessions(lambda outbox: self.handlers.drained(outbox))  # noqa: PLW0108 - made below
         self.recovery = Recoveries()
         self._entries = count(1)
 
@@ -363,6 +363,7 @@ class GatewayParts:
             clock=self.clock,
             hub=self.hub,
             subscriber=self.subscriber,
+            pacer=self.pacer,
             charts=self.charts,
             feed=self.log_feed,
             sessions=cast("Sessions", self.sessions),
@@ -513,7 +514,7 @@ class Peer:
         if not isinstance(packet, Event) or not packet.args or not isinstance(packet.args[-1], str):
             return packet
         self.cursors.append(packet.args[-1])
-        return msgspec.structs.replace(packet, args=packet.args[:-1])
+        return replace(packet, args=packet.args[:-1])
 
     def _frame(self, packet: Packet) -> bytes:
         return frame_messages(PARSERS[self.parser].encode(packet))

@@ -35,6 +35,15 @@ def trade_ids(link: FakeLink, parser: int = 0) -> list[int]:
     return [int(args[1]["id"]) for args in read_events(b"".join(link.written), parser) if args[0] == "trade:new"]
 
 
+def bytes_of(trades: int) -> int:
+    """What a window needs to hold so many trades and their frames."""
+    parts = GatewayParts()
+    subscriber(parts, events.trades_room(SYMBOL))[0].fall_behind()
+    for number in range(trades):
+        parts.trade(SYMBOL, make_trade(number))
+    return parts.log_fanout.window.size
+
+
 def test_missed_prices_become_one_newest_price_with_the_right_n() -> None:
     parts = GatewayParts()
     parts.market.watch(SYMBOL)
@@ -122,7 +131,7 @@ def test_a_user_s_notifications_are_caught_up_too_and_those_of_others_are_not() 
 
 
 def test_who_fell_out_of_the_window_is_ended_and_told_nothing_false() -> None:
-    parts = GatewayParts(trade_window=5)
+    parts = GatewayParts(window_bytes=bytes_of(5))
     outbox, link = subscriber(parts, events.trades_room(SYMBOL))
     stall(parts, outbox, link)
     for number in range(6):
@@ -133,7 +142,7 @@ def test_who_fell_out_of_the_window_is_ended_and_told_nothing_false() -> None:
 
 
 def test_a_window_that_is_just_full_still_serves() -> None:
-    parts = GatewayParts(trade_window=5)
+    parts = GatewayParts(window_bytes=bytes_of(5))
     outbox, link = subscriber(parts, events.trades_room(SYMBOL))
     stall(parts, outbox, link)
     for number in range(5):

@@ -10,7 +10,7 @@ from protocol.socketio.happenings import AckReceived, EventReceived
 from protocol.socketio.packets import Ack, Connect, ConnectError, Disconnect, Event, Packet, Value
 from services.gateway.client import Client
 from services.gateway.outbox import Outbox
-from shared.names.close_reasons import CONNECT_TIMEOUT, KICKED, PEER_GONE, PROTOCOL_ERROR
+from shared.names.close_reasons import CONNECT_TIMEOUT, KICKED, PEER_GONE, PROTOCOL_ERROR, CloseReason
 from tests.support.fakes_gateway import PARSERS, GatewayParts, Peer
 
 
@@ -35,8 +35,8 @@ class Echo:
     def answered(self, _client: Client, received: AckReceived) -> None:
         self.noted.append(("answered", received.token, *received.args))
 
-    def left(self, _client: Client, namespace: str) -> None:
-        self.noted.append(("left", namespace))
+    def left(self, _client: Client, namespace: str, ended: CloseReason | None) -> None:
+        self.noted.append(("left for good" if ended is None else "left", namespace))
 
     def drained(self, _outbox: Outbox) -> None:
         self.noted.append(("drained",))
@@ -103,7 +103,7 @@ def test_leaving_and_being_put_out_are_told(setup: Setup) -> None:
     setup.client.disconnect("/")
     setup.parts.loop.turn()
     assert setup.packets() == [Disconnect()]
-    assert setup.application.noted == [("left", "/")] * 2
+    assert setup.application.noted == [("left for good", "/")] * 2
     with pytest.raises(UsageError):
         setup.client.emit("/", "echo")
 
@@ -113,10 +113,11 @@ def test_the_end_of_the_connection_leaves_every_namespace_and_the_outbox(setup: 
     setup.say(Connect("/chat"))
     setup.stall()
     setup.say(Event("x"))
-    assert setup.parts.flusher.behind == 1
+    outbox = setup.outbox
+    assert [outbox.behind] == [True]
     setup.connection.carrier_lost(PEER_GONE)
     assert setup.application.noted == [("left", "/"), ("left", "/chat")]
-    assert setup.parts.flusher.behind == 0
+    assert [outbox.behind] == [False]
     setup.connection.drained()
     assert ("drained",) not in setup.application.noted
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from protocol.socketio.packets import Connect, ConnectError, Disconnect, Event, Value
 from services.gateway.handlers import OTHER_EVENT
+from services.gateway.payloads import Payload
 from shared.names import error_codes, events
 from shared.names.close_reasons import BUFFER_FULL
 from shared.names.events import ClientEvent
@@ -44,8 +45,9 @@ def test_the_first_event_is_hello(parts: GatewayParts, parser: ParserName) -> No
     connected, hello = Peer(parts, parser).join()
     assert isinstance(connected, Connect)
     assert connected.data is not None
-    assert set(connected.data) == {"sid"}
-    assert hello == Event("hello", ({"server_time": NOW_MS, "gateway": "gateway-1", "version": "1.2.3"},))
+    assert set(connected.data) == {"sid", "pid"}
+    said: Payload = {"server_time": NOW_MS, "gateway": "gateway-1", "version": "1.2.3", "recovered": False}
+    assert hello == Event("hello", (said,))
 
 
 def test_the_client_s_sid_is_not_the_transport_s_secret(parts: GatewayParts) -> None:
@@ -372,7 +374,7 @@ def test_who_is_ended_while_it_is_answered_is_in_no_room_afterwards() -> None:
         peer.say(Event(event, (argument,), ack_id=1))
     assert parts.endings == [BUFFER_FULL]
     assert len(parts.hub) == 0
-    assert parts.flusher.behind == 0
+    assert not peer.outbox.behind
     assert parts.market._watchers == {}
 
 

@@ -58,7 +58,7 @@ def test_touching_nobody_asks_for_nothing(setup: Setup) -> None:
 def test_a_write_that_fills_the_socket_puts_the_client_behind(setup: Setup) -> None:
     setup.fill()
     assert setup.link.written == [b"full"]
-    assert (setup.flusher.behind, setup.flusher.passes_behind) == (1, 1)
+    assert (setup.outbox.behind, setup.flusher.passes_behind) == (True, 1)
 
 
 def test_nothing_is_written_to_who_is_behind_until_the_socket_drains(setup: Setup) -> None:
@@ -70,7 +70,7 @@ def test_nothing_is_written_to_who_is_behind_until_the_socket_drains(setup: Setu
     setup.link.writable = True
     assert setup.outbox.resume()
     assert setup.link.written == [b"full", b"laterand later"]
-    assert setup.flusher.behind == 0
+    assert not setup.outbox.behind
     assert setup.flusher.sent_bytes == len(b"fulllaterand later")
 
 
@@ -79,12 +79,12 @@ def test_who_fills_the_socket_again_while_resuming_stays_behind(setup: Setup) ->
     setup.outbox.send(b"later")
     assert not setup.outbox.resume()
     assert setup.outbox.behind
-    assert (setup.flusher.behind, setup.flusher.passes_behind) == (1, 2)
+    assert (setup.outbox.behind, setup.flusher.passes_behind) == (True, 2)
 
 
 def test_resuming_who_is_not_behind_is_harmless(setup: Setup) -> None:
     assert not setup.outbox.resume()
-    assert setup.flusher.behind == 0
+    assert not setup.outbox.behind
 
 
 def test_control_frames_up_to_the_bound_wait_and_beyond_it_end_the_client(setup: Setup) -> None:
@@ -143,7 +143,7 @@ def test_who_is_gone_holds_nothing_and_is_not_counted(setup: Setup) -> None:
         setup.outbox.drop()
     setup.loop.turn()
     assert setup.link.written == [b"full"]
-    assert setup.flusher.behind == 0
+    assert not setup.outbox.behind
     outbox = setup.outbox
     debts = (outbox.owed_prices, outbox.owed_batches, outbox.owes_market, outbox.log_position, outbox.queue)
     assert debts == (None, None, False, NOT_BEHIND, [])

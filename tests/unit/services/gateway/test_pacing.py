@@ -100,7 +100,7 @@ def test_trades_come_each_at_once_at_any_pace(parts: GatewayParts, peer: Peer) -
         slow_down(peer, seconds)
     peer.events()
     for number in range(5):
-        parts.fanout.trade("A", make_trade(number, "A"))
+        parts.trade("A", make_trade(number, "A"))
     parts.loop.turn()
     assert [args[0]["id"] for _, *args in peer.events()] == ["0", "1", "2", "3", "4"]
 

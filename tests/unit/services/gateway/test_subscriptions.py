@@ -40,7 +40,6 @@ class ClientsComeAndGo(RuleBasedStateMachine):
         self.seq = 0
         self.clients: list[Subscriptions] = []
         self.prices: list[dict[str, Delivery]] = [{}, {}, {}]
-        self.trades: list[set[str]] = [set(), set(), set()]
         self.paces = [0, 0, 0]
         for number in range(3):
             outbox, _ = self.parts.outbox(number % 2)
@@ -62,16 +61,6 @@ class ClientsComeAndGo(RuleBasedStateMachine):
     def change_pace(self, number: int, pace_ms: int) -> None:
         self.parts.subscriber.change_pace(self.clients[number], pace_ms)
         self.paces[number] = pace_ms
-
-    @rule(number=CLIENTS, symbol=SYMBOLS)
-    def join_trades(self, number: int, symbol: str) -> None:
-        self.parts.subscriber.join_trades(self.clients[number], symbol)
-        self.trades[number].add(symbol)
-
-    @rule(number=CLIENTS, symbol=SYMBOLS)
-    def leave_trades(self, number: int, symbol: str) -> None:
-        self.parts.subscriber.leave_trades(self.clients[number], symbol)
-        self.trades[number].discard(symbol)
 
     @rule(number=CLIENTS)
     def come_back(self, number: int) -> None:
@@ -103,7 +92,6 @@ class ClientsComeAndGo(RuleBasedStateMachine):
         subscriptions.outbox.drop()
         self.paces[number] = 0
         self.prices[number] = {}
-        self.trades[number] = set()
 
     def outboxes(self) -> list[Outbox]:
         return [subscriptions.outbox for subscriptions in self.clients]
@@ -113,7 +101,7 @@ class ClientsComeAndGo(RuleBasedStateMachine):
         for number, outbox in enumerate(self.outboxes()):
             prices = self.prices[number] if self.paces[number] == 0 else {}
             immediate = {events.price_room(name) for name, how in prices.items() if how == IMMEDIATE}
-            assert outbox.rooms == immediate | {events.trades_room(symbol) for symbol in self.trades[number]}
+            assert outbox.rooms == immediate
         assert len(self.parts.hub) == len({room for outbox in self.outboxes() for room in outbox.rooms})
 
     @invariant()
@@ -146,7 +134,7 @@ class ClientsComeAndGo(RuleBasedStateMachine):
         for number, outbox in enumerate(self.outboxes()):
             owed = set(outbox.owed_prices or ()) | set(outbox.owed_batches or ())
             assert owed <= set(self.prices[number])
-            assert len(self.clients[number]) == len(self.prices[number]) + len(self.trades[number])
+            assert len(self.clients[number]) == len(self.prices[number])
 
     def teardown(self) -> None:
         if not hasattr(self, "parts"):
@@ -157,7 +145,7 @@ class ClientsComeAndGo(RuleBasedStateMachine):
         assert window_members(self.parts) == {}
         assert self.parts.market._watchers == {}
         assert not any(len(self.parts.windows.crowd(pace)) for pace in PACES)
-        assert self.parts.flusher.behind == 0
+        assert not any(outbox.behind for outbox in self.outboxes())
         assert not any(phase.owing for pace in PACES for phase in self.parts.windows.crowd(pace).phases)
 
 

@@ -1,14 +1,18 @@
-"""Trades from a real Redis: from where the log ended at the start, each one once, whatever else lies in it."""
+"""Trades from a real Redis: minutes of history first, then each one once, whatever becomes of the log."""
 
 from collections.abc import AsyncIterator, Mapping
+from typing import Any, cast
 
 import pytest
 
+from services.gateway.cursor import id_of, position_of, read_cursor
 from services.gateway.outbox import Outbox
-from services.gateway.trade_feed import TradeFeed
+from services.gateway.trade_feed import FIRST_READ_COUNT, LOOK_BACK_MS, TradeFeed
 from shared.bus.redis_bus import RedisBus
+from shared.clock import SystemClock
 from shared.messages import encode
 from shared.names import events, redis_keys
+from shared.names.close_reasons import FELL_BEHIND
 from shared.tasks import TaskGroup
 from tests.support.fakes_gateway import FakeLink, GatewayParts, make_trade, read_events
 from tests.support.waiting import eventually
@@ -19,14 +23,20 @@ LOG = redis_keys.trade_log(redis_keys.shard_of(SYMBOL, SHARDS))
 USER_LOG = redis_keys.user_log(redis_keys.shard_of("alice", SHARDS))
 
 
+def ids_of(link: FakeLink) -> list[int]:
+    """The trade ids that a client got so far."""
+    return [int(args[1]["id"]) for args in read_events(b"".join(link.written))]
+
+
 class Running:
     def __init__(self, bus: RedisBus) -> None:
         self.bus = bus
         self.parts = GatewayParts()
-        self.feed = TradeFeed(bus, self.parts.fanout, shards=SHARDS)
+        self.feed = TradeFeed(bus, SystemClock(), self.parts.log_fanout, shards=SHARDS)
 
     def member(self, room: str) -> FakeLink:
         outbox, link = self.parts.outbox()
+        outbox.recovers = True
         self.parts.hub.join(room, outbox)
         self.outbox: Outbox = outbox
         return link
@@ -47,7 +57,7 @@ class Running:
 
         def ids() -> list[int] | None:
             self.parts.loop.turn()
-            found = [int(args[1]["id"]) for args in read_events(b"".join(link.written))]
+            found = ids_of(link)
             return found if len(found) >= count else None
 
         return await eventually(ids, f"{count} trades") or []
@@ -110,7 +120,7 @@ async def test_an_entry_that_cannot_be_read_is_counted_and_costs_no_other(
     await running.log(fields, stream)
     await running.trade(2)
     assert await running.received(link, 2) == [1, 2]
-    await eventually(lambda: running.feed.rejected == 1, "it was counted")
+    await eventually(lambda: running.parts.log_fanout.rejected == 1, "it was counted")
 
 
 async def test_what_nobody_here_wants_is_not_even_read(running: Running) -> None:
@@ -118,7 +128,7 @@ async def test_what_nobody_here_wants_is_not_even_read(running: Running) -> None
     link = running.member(events.trades_room(SYMBOL))
     await running.trade(1)
     assert await running.received(link, 1) == [1]
-    assert running.feed.rejected == 0
+    assert running.parts.log_fanout.rejected == 0
 
 
 async def test_after_a_fault_it_goes_on_where_it_was(running: Running, bus: RedisBus) -> None:
@@ -130,7 +140,146 @@ async def test_after_a_fault_it_goes_on_where_it_was(running: Running, bus: Redi
     assert await running.received(link, 2) == [1, 2]
 
 
-async def test_a_log_that_lost_its_history_is_read_from_its_beginning(running: Running, bus: RedisBus) -> None:
+# --- what it begins with, and how far it is
+
+
+def held(running: Running, room: str = events.trades_room(SYMBOL)) -> list[str]:
+    """Ids of a room's entries in memory."""
+    return [id_of(entry.position) for entry in running.parts.log_fanout.window.since(0, [room])]
+
+
+async def entry_at(bus: RedisBus, entry_id: str, number: int = 0) -> None:
+    await bus._client.xadd(LOG, {"s": SYMBOL, "d": encode(make_trade(number))}, id=entry_id)
+
+
+async def test_a_gateway_begins_with_the_last_minutes_and_not_with_more(bus: RedisBus) -> None:
+    now = SystemClock().now_ms()
+    ids = [f"{now - age}-0" for age in (LOOK_BACK_MS + 30_000, LOOK_BACK_MS - 30_000, 60_000, 10)]
+    for entry_id in ids:
+        await entry_at(bus, entry_id)
+    running = Running(bus)
+    await running.feed.start()
+    assert held(running) == ids[1:]
+    number = running.feed.trades_log(SYMBOL)
+    assert running.feed.positions[number] == position_of(ids[-1])
+    cursor_of_a_minute_ago = position_of(ids[2]) - 1
+    assert running.parts.log_fanout.window.floors[number] < cursor_of_a_minute_ago
+
+
+async def test_more_history_than_one_read_brings_is_read_whole(bus: RedisBus) -> None:
+    many = FIRST_READ_COUNT * 2 + 7
+    await bus.append(LOG, [{"s": SYMBOL, "d": encode(make_trade(0))}] * many, 100_000)
+    running = Running(bus)
+    await running.feed.start()
+    assert running.parts.log_fanout.window.next_index == many
+
+
+@pytest.mark.parametrize("trimmed", [True, False])
+async def test_it_does_not_claim_to_hold_what_was_trimmed_before_it_began(bus: RedisBus, trimmed: bool) -> None:  # noqa: FBT001
+    now = SystemClock().now_ms()
+    ids = [f"{now - age}-0" for age in (5_000, 4_000, 3_000)]
+    for entry_id in ids:
+        await entry_at(bus, entry_id)
+    if trimmed:
+        await bus._client.xtrim(LOG, maxlen=1, approximate=False)
+    running = Running(bus)
+    await running.feed.start()
+    floor = running.parts.log_fanout.window.floors[running.feed.trades_log(SYMBOL)]
+    assert (floor >= position_of(ids[1])) == trimmed
+
+
+async def test_a_log_that_ended_long_ago_and_one_that_never_was_begin_at_their_ends(bus: RedisBus) -> None:
+    await entry_at(bus, "77-3")
+    running = Running(bus)
+    await running.feed.start()
+    ends = dict.fromkeys(running.feed.logs, "0-0") | {LOG: "77-3"}
+    assert [id_of(position) for position in running.feed.positions] == [ends[name] for name in running.feed.logs]
+
+
+async def until_at(running: Running, log: int, entry_id: str) -> None:
+    """Wait until an entry has been read."""
+    await eventually(lambda: id_of(running.feed.positions[log]), "it is read", lambda at: at == entry_id)
+
+
+async def test_its_cursor_is_its_positions_and_moves_with_every_entry_wanted_or_not(running: Running) -> None:
+    seen = {running.feed.cursor}
+    await running.trade(1, "NOBODY-WANTS")
+    await running.notification(2, "nobody")
+    await running.log({"u": "nobody"}, USER_LOG)  # cannot be read
+    for name in {redis_keys.trade_log(redis_keys.shard_of("NOBODY-WANTS", SHARDS)), USER_LOG}:
+        number = running.feed.logs.index(name)
+        last = (await running.bus.last_ids([name]))[name]
+        await until_at(running, number, last)
+        assert running.feed.cursor not in seen
+        assert read_cursor(running.feed.cursor, 2 * SHARDS) == list(running.feed.positions)
+
+
+async def test_the_cursor_of_an_entry_is_where_a_client_is_that_has_it(running: Running) -> None:
+    outbox, link = running.parts.outbox()
+    outbox.recovers = True
+    running.parts.hub.join(events.trades_room(SYMBOL), outbox)
+    await running.trade(1)
+    await running.received(link, 1)
+    ((_, _, cursor),) = read_events(b"".join(link.written))
+    assert cursor == running.feed.cursor
+
+
+# --- histories that differ: a replica is promoted that lacks the end of a log
+
+
+async def lose(bus: RedisBus, *ids: str) -> None:
+    """Have the log be as a replica had it that was a moment late, and every reader find out."""
+    kept = [entry for entry in await bus.read_back(LOG, "+", 1000) if entry.id not in ids]
+    async with bus._client.pipeline(transaction=True) as pipe:
+        pipe.delete(LOG)
+        for entry in kept:
+            pipe.xadd(LOG, cast("Any", entry.fields), id=entry.id)
+        await pipe.execute()
+    await bus._client.client_kill_filter(_type="normal", skipme=True)
+
+
+async def log_ids(bus: RedisBus) -> list[str]:
+    return [entry.id for entry in await bus.read_back(LOG, "+", 1000)]
+
+
+async def test_what_was_lost_and_comes_again_is_not_doubled_and_new_entries_come(
+    running: Running, bus: RedisBus
+) -> None:
+    link = running.member(events.trades_room(SYMBOL))
+    for number in range(1, 6):
+        await running.trade(number)
+    assert await running.received(link, 5) == [1, 2, 3, 4, 5]
+    await lose(bus, *(await log_ids(bus))[-2:])
+    await eventually(lambda: running.feed.forks, "the loss is noticed")
+    for number in (4, 6, 5, 7):  # the trade-notifier reads its upstream again; other streams are faster
+        await running.trade(number)
+    assert await running.received(link, 7) == [1, 2, 3, 4, 5, 6, 7]
+    await running.trade(8)
+    assert await running.received(link, 8) == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert running.feed.forks == 1
+
+
+async def test_new_entries_that_have_higher_ids_than_the_lost_ones_hide_nothing(
+    running: Running, bus: RedisBus
+) -> None:
+    link = running.member(events.trades_room(SYMBOL))
+    for number in (1, 2):
+        await running.trade(number)
+    assert await running.received(link, 2) == [1, 2]
+    *_, first, lost = await log_ids(bus)
+    later = f"{int(first.partition('-')[0]) + 60_000}-0"
+    async with bus._client.pipeline(transaction=True) as pipe:
+        pipe.xdel(LOG, lost)
+        pipe.xadd(LOG, {"s": SYMBOL, "d": encode(make_trade(3))}, id=f"{lost}0")
+        pipe.xadd(LOG, {"s": SYMBOL, "d": encode(make_trade(2))}, id=later)
+        pipe.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        await pipe.execute()
+    await entry_at(bus, f"{later}1", 4)
+    assert await running.received(link, 4) == [1, 2, 3, 4]
+    assert running.feed.forks == 1
+
+
+async def test_a_log_that_lost_everything_is_read_from_its_beginning(running: Running, bus: RedisBus) -> None:
     link = running.member(events.trades_room(SYMBOL))
     await running.trade(1)
     assert await running.received(link, 1) == [1]
@@ -138,3 +287,25 @@ async def test_a_log_that_lost_its_history_is_read_from_its_beginning(running: R
     await bus._client.xadd(LOG, {"s": SYMBOL, "d": encode(make_trade(2))}, id="1-1")
     await bus._client.client_kill_filter(_type="normal", skipme=True)
     assert await running.received(link, 2) == [1, 2]
+
+
+async def test_who_was_behind_when_history_was_lost_is_served_nothing_false(running: Running, bus: RedisBus) -> None:
+    link = running.member(events.trades_room(SYMBOL))
+    running.outbox.fall_behind()
+    await running.trade(1)
+    await eventually(lambda: running.outbox.log_position >= 0, "it is owed")
+    await lose(bus, (await log_ids(bus))[-1])
+    await eventually(lambda: running.feed.forks, "the loss is noticed")
+    running.parts.drain(running.outbox)
+    assert link.endings == [FELL_BEHIND]
+
+
+async def test_a_fault_without_a_loss_is_no_fork_though_the_past_was_trimmed(running: Running, bus: RedisBus) -> None:
+    link = running.member(events.trades_room(SYMBOL))
+    await running.trade(1)
+    assert await running.received(link, 1) == [1]
+    await bus._client.xtrim(LOG, maxlen=0, approximate=False)
+    await bus._client.client_kill_filter(_type="normal", skipme=True)
+    await running.trade(2)
+    assert await running.received(link, 2) == [1, 2]
+    assert running.feed.forks == 0

@@ -1,15 +1,23 @@
 """The gateway's figures as a scraper and the metrics service see them."""
 
+from typing import cast
+
 from services.gateway.chart_feed import ChartFeed, ChartRules
 from services.gateway.fanout import Fanout
 from services.gateway.metrics_feed import MetricsFeed
 from services.gateway.price_feed import PriceFeed
+from services.gateway.recovery import Recovery
+from services.gateway.sessions import Sessions
 from services.gateway.vitals import KNOWN_REFUSALS, Feeds, Vitals
 from shared.bus.redis_bus import RedisBus
 from shared.names import close_reasons
 from shared.telemetry import Telemetry
 from tests.support.fakes_gateway import GatewayParts, Peer, make_trade
 from tests.support.fakes_http import UPGRADE, WEBSOCKET, FakePort, PollingClient, text
+
+
+def never(_name: str, _work: object) -> None:
+    """Nobody comes back here."""
 
 
 class Setup:
@@ -40,6 +48,13 @@ class Setup:
         fanout: Fanout = self.parts.fanout
         feeds = Feeds(prices, self.charts, MetricsFeed(bus, fanout))
         self.vitals.watch(server, self.parts.hub, self.parts.handlers, fanout, self.parts.flusher, feeds)
+        parts = self.parts
+        self.vitals.watch_log(
+            parts.log_fanout,
+            parts.log_feed,
+            Sessions(bus, "gateway-1", 120, lambda _outbox: None, lambda _session: None),
+            Recovery(bus, cast("Sessions", parts.sessions), parts.log_feed, parts.log_fanout, parts.flusher, never),
+        )
         prices.watch("BTC-USDT")
 
     def scraped(self) -> dict[str, float]:
