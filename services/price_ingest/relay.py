@@ -75,7 +75,7 @@ class Relay:
     async def _work(self) -> None:
         self._waiting.clear()
         self._waiting_bytes = 0
-        subscription = Subscription(self._bus, self._take, on_live=lambda _: None)
+        subscription = Subscription(self._bus, self._take, on_live=lambda _: None, sharded=False)
         subscription.want(self._feed)
         async with TaskGroup() as tasks:
             tasks.spawn(f"relay-listen-{self._feed}", subscription.run())

@@ -8,7 +8,8 @@ that the channel carries. Feeds `services.gateway` and the board; fed by `RedisB
 import asyncio
 from collections.abc import Callable
 
-from shared.bus.redis_bus import RedisBus, RedisPubSub
+from shared.bus.redis_bus import RedisBus
+from shared.bus.redis_pubsub import RedisPubSub
 from shared.bus.retrying import keep_trying
 from shared.tasks import TaskGroup
 
@@ -21,6 +22,7 @@ class Subscription:
         on_message: gets (channel, payload) on the event loop; it must not block and must not raise.
         on_live: gets a channel each time the server confirmed it; messages before that may have been lost.
         on_lost: called when the connection is gone, before the next try.
+        sharded: our own channels, which share a slot; False for those that users PUBLISH to.
     """
 
     def __init__(
@@ -29,7 +31,10 @@ class Subscription:
         on_message: Callable[[str, bytes], None],
         on_live: Callable[[str], None],
         on_lost: Callable[[], None] = lambda: None,
+        *,
+        sharded: bool = True,
     ) -> None:
+        self._sharded = sharded
         self._bus = bus
         self._on_message = on_message
         self._on_live = on_live
@@ -58,7 +63,7 @@ class Subscription:
         while not self._wanted:
             self._changed.clear()
             await self._changed.wait()
-        pubsub = self._bus.open_pubsub()
+        pubsub = self._bus.open_pubsub(sharded=self._sharded)
         self._asked = set(self._wanted)
         self._left.clear()
         try:

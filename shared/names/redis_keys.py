@@ -96,7 +96,7 @@ def price_forward(unit: int) -> str:
 
 def price_channel(shard: int) -> str:
     """Pub/Sub channel with the `PriceBatch`es of one shard of symbols."""
-    return f"md:prices:{shard}"
+    return f"md:{{prices}}:pub:{shard}"
 
 
 def price_snapshot(shard: int) -> str:
@@ -106,7 +106,7 @@ def price_snapshot(shard: int) -> str:
 
 def chart_channel(shard: int) -> str:
     """Pub/Sub channel with the `ChartBatch`es of one shard of symbols."""
-    return f"md:charts:{shard}"
+    return f"md:{{prices}}:charts-pub:{shard}"
 
 
 def chart_snapshot(shard: int) -> str:

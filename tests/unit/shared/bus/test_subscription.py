@@ -47,7 +47,7 @@ class Listener:
 
 
 async def subscribers(bus: RedisBus, channel: str) -> int:
-    ((_, number),) = await bus._client.pubsub_numsub(channel)
+    ((_, number),) = await bus._client.pubsub_shardnumsub(channel)
     return int(number)
 
 
