@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := protocol shared services tests
-SYSTEM_PACKAGES ?= nginx-light haproxy chromium
+SYSTEM_PACKAGES ?= nginx-light haproxy chromium redis-server
 
 .DEFAULT_GOAL := help
 .PHONY: help setup system demo test check lint types layers unit interop fuzz chaos bench bench-ingest bench-peers readme constraints clean
@@ -12,7 +12,7 @@ help: ## list the targets
 
 setup: .venv/.installed tests/interop/node_modules/.installed ## install all that the others need; harmless to repeat
 
-system: ## install the proxies and the browser of the tests, where apt-get and root are; SYSTEM_PACKAGES= for none
+system: ## install the proxies, the browser and the Redis with TLS of the tests, where apt-get and root are; SYSTEM_PACKAGES= for none
 	@tests/interop/install_packages.sh $(SYSTEM_PACKAGES)
 
 demo: .venv/.installed ## a whole cluster in this terminal, with a simulated market

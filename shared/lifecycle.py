@@ -21,6 +21,7 @@ import uvloop
 from shared.bus.errors import BusError, BusRefusedError
 from shared.bus.redis_bus import RedisBus
 from shared.bus.retrying import keep_trying
+from shared.bus.server_check import check_server
 from shared.clock import Clock, SystemClock
 from shared.health import Health
 from shared.log import configure_logging, get_logger
@@ -116,7 +117,7 @@ async def _serve(name: str, instance: str, common: CommonSettings, build: Callab
 
 async def _run(runtime: Runtime, build: Callable[[Runtime], App], stopping: asyncio.Event) -> int:
     stop_wanted = runtime.tasks.spawn("stop-signal", _wait(stopping))
-    waiting = runtime.tasks.spawn("redis-wait", keep_trying("start", runtime.bus.ping))
+    waiting = runtime.tasks.spawn("redis-wait", keep_trying("start", lambda: check_server(runtime.bus)))
     await asyncio.wait({stop_wanted, waiting}, return_when=asyncio.FIRST_COMPLETED)
     if stopping.is_set():
         return 0

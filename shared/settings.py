@@ -7,12 +7,12 @@ variable's. The same declarations print `tickwire settings` and the README's tab
 import dataclasses
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, TypeVar, get_type_hints
-from urllib.parse import urlsplit
 
 import msgspec
 
+from shared.redis_url import parse_redis_url
+
 _META: Final = "tickwire"
-_REDIS_SCHEMES: Final = ("redis", "rediss", "unix")
 
 T = TypeVar("T")
 
@@ -139,7 +139,8 @@ class CommonSettings:
 
     redis_url: str = setting(
         "redis://127.0.0.1:6379",
-        "Redis or Valkey of the cluster: `redis://`, `rediss://` or `unix://`; unset in `tickwire up`: an embedded one",
+        "Redis or Valkey: `redis://`, `rediss://` (TLS), `unix://`, `redis+sentinel://host,host/master-name` or "
+        "`redis+cluster://host,host`; unset in `tickwire up`: an embedded one",
     )
     ops_port: Port = setting(9090, "port of `/livez`, `/readyz` and `/metrics`; 0 picks a free one")
     ops_host: str = setting("0.0.0.0", "address of that port")  # noqa: S104 - inside a pod; the port is never routed
@@ -154,12 +155,7 @@ class CommonSettings:
     def problems(self) -> list[str]:
         """An address that cannot be one. What it holds is not repeated: there may be a password in it."""
         try:
-            parts = urlsplit(self.redis_url)
-            _ = parts.port
-        except ValueError:
-            return [
-                "REDIS_URL: the port is no number from 0 to 65535; write `/`, `:`, `@`, `#` in a password as %2F ..."
-            ]
-        if parts.scheme not in _REDIS_SCHEMES:
-            return [f"REDIS_URL: does not begin with {', '.join(f'{scheme}://' for scheme in _REDIS_SCHEMES)}"]
+            parse_redis_url(self.redis_url)
+        except ValueError as error:
+            return [f"REDIS_URL: {error}"]
         return []

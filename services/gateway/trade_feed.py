@@ -173,15 +173,14 @@ class TradeFeed:
         position = self._cursor.positions[number]
         found = {position_of(entry.id) for entry in await self._bus.read_back(name, id_of(position), FORK_LOOK_BACK)}
         lost: set[bytes] = set()
-        common, oldest = BEGINNING, position
         for entry in self._fanout.window.of_log(number):
-            oldest = entry.position
-            if oldest in found:
-                common = oldest
+            if entry.position in found:
+                common = entry.position
                 break
             lost.add(entry.data)
-        else:  # none of what we know is left; what is older than that has been delivered
-            common = max((at for at in found if at < oldest), default=BEGINNING)
+        else:  # none of what we know is left; only what is older than all that has been delivered
+            floor = self._fanout.window.floors[number]
+            common = max((at for at in found if at <= floor), default=BEGINNING)
         self.forks += 1
         log.error("log_lost_history", log=name, position=id_of(position), common=id_of(common), lost=len(lost))
         self._forgotten[number] = lost

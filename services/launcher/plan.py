@@ -134,7 +134,7 @@ def _redis(options: Options, environment: Mapping[str, str], directory: Path) ->
                 "--redis-port is for the embedded Valkey, but REDIS_URL names another server",
                 "leave one of them out",
             )
-        return None, url, 'redis-cli -u "$REDIS_URL"'
+        return None, url, _redis_cli(url)
     wanted = options.redis_port
     if wanted and not is_free(wanted, "127.0.0.1"):
         raise LauncherError(
@@ -150,6 +150,14 @@ def _redis(options: Options, environment: Mapping[str, str], directory: Path) ->
         raise LauncherError("no Redis and no embedded Valkey", str(error)) from error
     valkey = Command("valkey", command, environment, directory / "valkey.log")  # no JSON: never among ours
     return valkey, f"redis://127.0.0.1:{port}", f"redis-cli -p {port}"
+
+
+def _redis_cli(url: str) -> str:
+    """How redis-cli, which knows one server or one node, reaches what the URL names."""
+    scheme = url.partition("://")[0]
+    if scheme.endswith("+cluster"):
+        return "redis-cli -c -u <a node>"
+    return "redis-cli -u <the master>" if scheme.endswith("+sentinel") else 'redis-cli -u "$REDIS_URL"'
 
 
 def _gateway_ports(options: Options, variable: str, host: str) -> list[int]:

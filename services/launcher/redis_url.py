@@ -14,5 +14,6 @@ def open_bus(url: str, client_name: str) -> RedisBus:
         return RedisBus(url, client_name)
     except ValueError as error:
         raise LauncherError(
-            f"REDIS_URL cannot be used: {error}", "write redis://host:6379, rediss://... or unix://..."
+            f"REDIS_URL cannot be used: {error}",
+            "write redis://host:6379, redis+sentinel://host:26379/name, redis+cluster://host:6379 ...",
         ) from error

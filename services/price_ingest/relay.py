@@ -82,6 +82,7 @@ class Relay:
             on_live=lambda _: None,
             on_deaf=lambda _: self._deaf.inc(),
             beat_channel=redis_keys.relay_beat(self._feed),
+            sharded=False,
         )
         subscription.want(self._feed)
         async with TaskGroup() as tasks:

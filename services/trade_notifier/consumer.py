@@ -12,9 +12,9 @@ from services.trade_notifier.delivery import Delivery
 from services.trade_notifier.recipients import FeedTrade
 from services.trade_notifier.sorting import Sorted, sort_out
 from services.trade_notifier.tally import Tally
-from shared.bus.entries import StreamEntry
+from shared.bus.entries import StreamEntry, parse_entries
 from shared.bus.errors import GroupMissingError
-from shared.bus.redis_bus import RedisBus, parse_entries
+from shared.bus.redis_bus import RedisBus
 from shared.bus.retrying import keep_trying
 from shared.dead_letters import DeadLetters
 from shared.lease import Lease

@@ -1,6 +1,6 @@
 """What comes out of Redis, in types that do not depend on the client library."""
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 
 class StreamEntry(NamedTuple):
@@ -56,3 +56,17 @@ def entry_order(entry_id: str) -> tuple[int, int]:
     """What orders entry ids; they do not sort as text."""
     ms, _, number = entry_id.partition("-")
     return int(ms), int(number or 0)
+
+
+def parse_entries(reply: object) -> list[StreamEntry]:
+    """Entries as Redis sends them, also from a Lua script: `[[id, [field, value, ...]], ...]`."""
+    return [
+        StreamEntry(entry_id.decode(), dict(zip(flat[::2], flat[1::2], strict=True)) if flat else {})
+        for entry_id, flat in cast("list[tuple[bytes, list[bytes] | None]]", reply)
+    ]
+
+
+def parse_streams(reply: object) -> dict[str, list[StreamEntry]]:
+    """The reply to XREAD: each stream's entries."""
+    found = cast("list[tuple[bytes, object]] | None", reply)
+    return {name.decode(): parse_entries(entries) for name, entries in found or ()}

@@ -14,7 +14,8 @@ from typing import Final
 
 from shared.bus.canary import BEAT, Canary
 from shared.bus.errors import BusError, BusUnavailableError
-from shared.bus.redis_bus import RedisBus, RedisPubSub
+from shared.bus.redis_bus import RedisBus
+from shared.bus.redis_pubsub import RedisPubSub
 from shared.bus.retrying import keep_trying
 from shared.log import get_logger
 from shared.tasks import TaskGroup
@@ -45,6 +46,7 @@ class Subscription:
         on_deaf: gets what was silent when a connection is thrown away for it, before `on_lost`.
         beat_channel: where the wanted channels belong to somebody else, beats go here alone, over the same connection,
             and an empty message on a wanted channel is a message like any other.
+        sharded: our own channels, which share a slot; False for those that users PUBLISH to.
     """
 
     def __init__(
@@ -56,7 +58,9 @@ class Subscription:
         *,
         on_deaf: Callable[[Silence], None] = lambda _: None,
         beat_channel: str | None = None,
+        sharded: bool = True,
     ) -> None:
+        self._sharded = sharded
         self._bus = bus
         self._on_message = on_message
         self._on_live = on_live
@@ -92,7 +96,7 @@ class Subscription:
         while not self._wanted:
             self._changed.clear()
             await self._changed.wait()
-        pubsub = self._bus.open_pubsub()
+        pubsub = self._bus.open_pubsub(sharded=self._sharded)
         self._asked = self._wanted | self._beaten_apart
         self._left.clear()
         self._canary = Canary(random.random)
@@ -146,7 +150,7 @@ class Subscription:
                 continue
             try:
                 async with asyncio.timeout(BEAT_ANSWER_S):
-                    await self._bus.publish((channel, BEAT) for channel in due)
+                    await self._bus.publish(((channel, BEAT) for channel in due), sharded=self._sharded)
             except TimeoutError:
                 raise BusUnavailableError(f"a beat was not answered within {BEAT_ANSWER_S:g} s") from None
             self._canary.answered(due)

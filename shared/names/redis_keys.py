@@ -55,6 +55,9 @@ CHART_POSITIONS: Final = "md:{prices}:chart-positions"
 PRICE_EPOCH: Final = "md:{prices}:epoch"
 """Text that names one unbroken history of `seq`; made anew when price-ingest finds no state."""
 
+SESSION_SLOTS: Final = 16
+"""Slots of a Redis Cluster that sessions are spread over: written in numbers, each slot costs a round trip."""
+
 CLUSTER_METRICS: Final = "md:metrics"
 """Pub/Sub channel of the cluster's figures. Written by metrics, read by gateways that have an admin connected."""
 
@@ -96,7 +99,7 @@ def price_forward(unit: int) -> str:
 
 def price_channel(shard: int) -> str:
     """Pub/Sub channel with the `PriceBatch`es of one shard of symbols."""
-    return f"md:prices:{shard}"
+    return f"md:{{prices}}:pub:{shard}"
 
 
 def price_snapshot(shard: int) -> str:
@@ -106,7 +109,7 @@ def price_snapshot(shard: int) -> str:
 
 def chart_channel(shard: int) -> str:
     """Pub/Sub channel with the `ChartBatch`es of one shard of symbols."""
-    return f"md:charts:{shard}"
+    return f"md:{{prices}}:charts-pub:{shard}"
 
 
 def chart_snapshot(shard: int) -> str:
@@ -141,7 +144,7 @@ def log_fences(log: str) -> str:
 
 def session(pid: str) -> str:
     """Hash of what a client that comes back is restored from; expires. Written and read by gateways."""
-    return f"svc:session:{pid}"
+    return f"svc:{{sessions:{shard_of(pid, SESSION_SLOTS)}}}:{pid}"
 
 
 def log_readers(log: str) -> str:

@@ -45,7 +45,7 @@ def test_the_rules_hold() -> None:
     [
         ("services/gateway/hub.py", "import services.metrics", "services never import each other"),
         ("protocol/errors.py", "import asyncio", "protocol is pure"),
-        ("services/metrics/app.py", "import redis", "only shared.bus.redis_bus imports redis"),
+        ("services/metrics/app.py", "import redis", "only shared.bus.redis_client imports redis"),
     ],
 )
 def test_a_broken_rule_is_named(copy: Path, path: str, line: str, rule: str) -> None:

@@ -25,7 +25,12 @@ COVERED_ELSEWHERE: Final = {
     "services/launcher/up.py": "tests/integration/test_launcher_up.py",
     "services/metrics/app.py": "tests/integration/test_metrics.py",
     "services/price_ingest/app.py": "tests/integration/test_price_ingest.py",
+    "shared/bus/errors.py": "tests/integration/test_bus_topologies.py",
     "shared/bus/redis_bus.py": "tests/integration/test_bus.py",
+    "shared/bus/redis_client.py": "tests/integration/test_bus.py",
+    "shared/bus/redis_pubsub.py": "tests/integration/test_bus_topologies.py",
+    "shared/bus/server_check.py": "tests/integration/test_redis_startup.py",
+    "shared/bus/servers.py": "tests/integration/test_bus_failover.py",
     "shared/lease.py": "tests/integration/test_lease.py",
     "shared/lifecycle.py": "tests/integration/test_lifecycle.py",
 }

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from services.launcher.embedded_valkey import EmbeddedValkey
-from shared.bus import redis_bus
-from shared.bus.entries import PubSubEvent, StreamEnds, StreamEntry
+from shared.bus import redis_client
+from shared.bus.entries import PubSubEvent, StreamEnds, StreamEntry, parse_entries
 from shared.bus.errors import BusRefusedError, BusUnavailableError, FencedError, GroupMissingError
-from shared.bus.redis_bus import RedisBus, RedisPubSub, parse_entries
+from shared.bus.redis_bus import RedisBus
+from shared.bus.redis_pubsub import RedisPubSub
 
 Call = Callable[[RedisBus], Awaitable[object]]
 
@@ -318,7 +319,7 @@ class TestFailures:
         began = asyncio.get_running_loop().time()
         with pytest.raises(BusUnavailableError, match="no answer within 3 s"):
             await bus.ping()
-        assert asyncio.get_running_loop().time() - began < 2 * redis_bus.ANSWER_S
+        assert asyncio.get_running_loop().time() - began < 2 * redis_client.ANSWER_S
         await bus.close()
         for writer in connections:
             writer.close()

@@ -35,7 +35,7 @@ async def owner(bus: RedisBus) -> str:
 
 
 async def publish_until(bus: RedisBus, text: str, wanted: int) -> None:
-    await bus.publish([(FEED, text.encode())])
+    await bus.publish([(FEED, text.encode())], sharded=False)
     await eventually(lambda: bus.length(FEED), "appended", lambda length: length >= wanted)
 
 
@@ -58,7 +58,7 @@ async def test_who_lost_the_lease_unknowingly_appends_nothing_and_stands_by(bus:
     async with relaying(bus, "frozen") as telemetry:
         await eventually(lambda: owner(bus), "an owner", lambda name: name == "frozen")
         await bus._client.set(redis_keys.relay_lease(FEED), "99:other", px=60_000)
-        await bus.publish([(FEED, b"told twice")])
+        await bus.publish([(FEED, b"told twice")], sharded=False)
 
         async def unsubscribed() -> bool:
             return bool((await bus._client.pubsub_numsub(FEED))[0][1] == 0)

@@ -216,7 +216,7 @@ async def test_a_lost_session_is_said_and_the_client_begins_anew(
     board.cut()
     await client.life("disconnect")
     redis_cli(
-        valkey.url, "EVAL \"for _, k in ipairs(redis.call('KEYS', 'svc:session:*')) do redis.call('DEL', k) end\" 0"
+        valkey.url, "EVAL \"for _, k in ipairs(redis.call('KEYS', 'svc:{sessions:*')) do redis.call('DEL', k) end\" 0"
     )
     await feed.trades(1)
     board.target = cluster.services[1].port

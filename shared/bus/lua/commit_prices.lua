@@ -28,6 +28,6 @@ for at = prices, #ARGV, 3 do
   redis.call('HSET', KEYS[tonumber(ARGV[at])], ARGV[at + 1], ARGV[at + 2])
 end
 for at = publications + 1, prices - 1, 2 do
-  redis.call('PUBLISH', ARGV[at], ARGV[at + 1])
+  redis.call('SPUBLISH', ARGV[at], ARGV[at + 1])
 end
 return redis.status_reply('OK')

@@ -87,7 +87,7 @@ Start = Callable[..., Running]
 
 async def subscribers(bus: RedisBus) -> dict[str, int]:
     channels = [redis_keys.price_channel(shard) for shard in range(SHARDS)]
-    reply = await bus._client.pubsub_numsub(*channels)
+    reply = await bus._client.pubsub_shardnumsub(*channels)
     return {str(name, "ascii") if isinstance(name, bytes) else name: count for name, count in reply}
 
 

@@ -106,3 +106,15 @@ def test_a_taken_redis_port_is_refused_with_how_to_use_what_is_there(tmp_path, t
 def test_the_address_shown_is_one_that_clients_can_use(tmp_path, host, shown):
     plan = make_plan(Options(port=0), {**URL, "GATEWAY_HOST": host}, tmp_path)
     assert plan.gateways[0].startswith(f"http://{shown}:")
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("rediss://u:pw@h", 'redis-cli -u "$REDIS_URL"'),
+        ("redis+sentinel://u:pw@h/m", "redis-cli -u <the master>"),
+        ("rediss+cluster://u:pw@h", "redis-cli -c -u <a node>"),
+    ],
+)
+def test_what_redis_cli_is_told_fits_the_kind_of_redis(tmp_path, url: str, shown: str):
+    assert make_plan(Options(port=0), {"REDIS_URL": url}, tmp_path).redis_cli == shown

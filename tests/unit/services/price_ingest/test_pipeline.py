@@ -17,7 +17,8 @@ from services.price_ingest.reader import Reader
 from services.price_ingest.settings import IngestSettings
 from services.price_ingest.store import PriceStore
 from services.price_ingest.units import unit_of
-from shared.bus.redis_bus import RedisBus, RedisPubSub
+from shared.bus.redis_bus import RedisBus
+from shared.bus.redis_pubsub import RedisPubSub
 from shared.clock import SystemClock
 from shared.dead_letters import DeadLetters
 from shared.lease import Lease

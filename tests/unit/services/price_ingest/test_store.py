@@ -10,7 +10,8 @@ from services.price_ingest.normalise import Kind, Tick
 from services.price_ingest.reader import FORWARD_FIELD, Reader
 from services.price_ingest.store import Committed, PriceStore
 from shared.bus.errors import FencedError
-from shared.bus.redis_bus import RedisBus, RedisPubSub
+from shared.bus.redis_bus import RedisBus
+from shared.bus.redis_pubsub import RedisPubSub
 from shared.clock import SystemClock
 from shared.lease import Lease
 from shared.messages import VERSION, Price, PriceBatch, decode_price, decode_price_batch, encode

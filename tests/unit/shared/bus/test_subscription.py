@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from services.launcher.embedded_valkey import EmbeddedValkey
-from shared.bus.redis_bus import RedisBus, RedisPubSub
+from shared.bus.redis_bus import RedisBus
+from shared.bus.redis_pubsub import RedisPubSub
 from shared.bus.subscription import BEAT_ANSWER_S, Silence, Subscription
 from shared.tasks import TaskGroup
 from tests.support.fault_proxy import PUBSUB, FaultProxy
@@ -57,7 +58,7 @@ class Listener:
 
 
 async def subscribers(bus: RedisBus, channel: str) -> int:
-    ((_, number),) = await bus._client.pubsub_numsub(channel)
+    ((_, number),) = await bus._client.pubsub_shardnumsub(channel)
     return int(number)
 
 
