@@ -27,7 +27,7 @@ from services.gateway.limits import EventRates
 from services.gateway.log_fanout import LogFanout
 from services.gateway.market import Change, Market
 from services.gateway.metrics_feed import MetricsFeed
-from services.gateway.outbox import Flusher
+from services.gateway.outbox import Flusher, Outbox
 from services.gateway.pacing import Pacer
 from services.gateway.payloads import Payloads
 from services.gateway.phases import phases_of
@@ -65,22 +65,14 @@ class GatewayApp:
         market = Market(everything=everything)
         flusher = Flusher(asyncio.get_running_loop(), settings.max_buffered_bytes)
         self._fanout = Fanout(hub, encoder, payloads, flusher)
-        log_fanout = LogFanout(
-            hub,
-            encoder,
-            payloads,
-            flusher,
-            self._fanout.delivered,
-            window_bytes=settings.log_window_bytes,
-            shards=runtime.common.trade_shards,
-        )
+        log_fanout = self._make_log_fanout(hub, encoder, payloads, flusher)
         writers = batch_writers(encoder, payloads)
         batch_ms = settings.price_batch_ms
         phases = phases_of(batch_ms)
         self._windows = Windows(batch_ms, market, self._fanout, writers, flusher, runtime.clock, phases=phases)
         self._vitals = Vitals(runtime.telemetry)
         self._prices = self._make_price_feed(market, everything=everything)
-        self._trades = TradeFeed(runtime.bus, runtime.clock, log_fanout, shards=runtime.common.trade_shards)
+        self._trades = TradeFeed(runtime.bus, runtime.instance, runtime.clock, log_fanout, runtime.common.trade_shards)
         self._metrics = MetricsFeed(runtime.bus, self._fanout)
         chart_fanout = ChartFanout(hub, encoder, payloads, flusher, self._fanout.delivered)
         answers = ChartAnswers(encoder, payloads)
@@ -91,13 +83,7 @@ class GatewayApp:
             hub, market, self._prices, self._fanout, self._windows, settings.price_batch_audience, runtime.clock
         )
         catch_up = CatchUp(market, self._fanout, chart_fanout, flusher, log_fanout.window, runtime.clock)
-        self._sessions = Sessions(
-            runtime.bus,
-            runtime.instance,
-            settings.recovery_seconds,
-            resume=lambda outbox: handlers.drained(outbox),  # noqa: PLW0108 - made below
-            beat=lambda session: log_fanout.beat(session.outbox, self._trades.cursor),
-        )
+        self._sessions = self._make_sessions(lambda outbox: handlers.drained(outbox), log_fanout)  # noqa: PLW0108 - made below
         recovery = Recovery(runtime.bus, self._sessions, self._trades, log_fanout, flusher, runtime.tasks.spawn)
         pacer = Pacer(asyncio.get_running_loop(), subscriber, encoder, self._fanout.delivered, batch_ms)
         arrivals = self._make_arrivals(auth, hub, subscriber, pacer, recovery)
@@ -132,6 +118,7 @@ class GatewayApp:
         """Let clients go."""
         self._windows.stop()
         await self._server.stop()
+        await self._trades.leave()
 
     def fill_report(self, report: dict[str, Any]) -> None:
         """Add the gateway's figures."""
@@ -159,6 +146,26 @@ class GatewayApp:
             self._chart_requests.ready,
             shards=common.price_shards,
             rules=ChartRules(settings.max_charts, settings.candle_fill_gaps, common.candle_grace_ms),
+        )
+
+    def _make_log_fanout(self, hub: Hub, encoder: Encoder, payloads: Payloads, flusher: Flusher) -> LogFanout:
+        return LogFanout(
+            hub,
+            encoder,
+            payloads,
+            flusher,
+            self._fanout.delivered,
+            window_bytes=self._settings.log_window_bytes,
+            shards=self._runtime.common.trade_shards,
+        )
+
+    def _make_sessions(self, resume: Callable[[Outbox], None], log_fanout: LogFanout) -> Sessions:
+        return Sessions(
+            self._runtime.bus,
+            self._runtime.instance,
+            self._settings.recovery_seconds,
+            resume=resume,
+            beat=lambda session: log_fanout.beat(session.outbox, self._trades.cursor),
         )
 
     def _make_arrivals(

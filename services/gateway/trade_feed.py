@@ -12,10 +12,12 @@ from services.gateway.cursor import BEGINNING, Cursor, id_of, position_of
 from services.gateway.log_fanout import LogFanout
 from services.gateway.log_window import LogEntry
 from shared.bus.entries import StreamEnds, StreamEntry
+from shared.bus.errors import BusUnavailableError
 from shared.bus.redis_bus import LONGEST_BLOCK_MS, RedisBus
 from shared.bus.retrying import keep_trying
 from shared.clock import Clock
 from shared.log import get_logger
+from shared.log_readers import TELL_S, LogReaders
 from shared.names import events, redis_keys
 from shared.tasks import TaskGroup
 
@@ -39,13 +41,19 @@ class TradeFeed:
 
     Args:
         bus: where the logs are.
+        instance: of the gateway; who trims the logs waits for it.
         clock: for how far to look back.
         fanout: is fed.
         shards: logs of trades; there are as many of users.
+
+    Attributes:
+        logs: their names; a log's number is its place here.
+        forks: how often a log had lost entries that had been read.
     """
 
-    def __init__(self, bus: RedisBus, clock: Clock, fanout: LogFanout, *, shards: int) -> None:
+    def __init__(self, bus: RedisBus, instance: str, clock: Clock, fanout: LogFanout, shards: int) -> None:
         self._bus = bus
+        self._readers = LogReaders(bus, instance)
         self._clock = clock
         self._fanout = fanout
         self._shards = shards
@@ -93,7 +101,19 @@ class TradeFeed:
         async with TaskGroup() as tasks:
             for group in self._bus.slot_groups(self.logs):
                 tasks.spawn(f"trade-feed-{group[0]}", self._follow(group))
-            await asyncio.Event().wait()
+            await keep_trying("trade-feed-tell", self._tell_regularly)
+
+    async def leave(self) -> None:
+        """Read no more: nobody is to wait for it."""
+        try:
+            await self._readers.leave(self.logs)
+        except BusUnavailableError as error:
+            log.info("log_readers_left_to_expire", error=str(error))
+
+    async def _tell_regularly(self) -> None:
+        while True:
+            await self._readers.tell(dict(zip(self.logs, map(id_of, self._cursor.positions), strict=True)))
+            await asyncio.sleep(TELL_S)
 
     async def _follow(self, group: Sequence[str]) -> None:
         async def read_on() -> None:

@@ -345,7 +345,7 @@ class GatewayParts:
             window_bytes=window_bytes,
             shards=SHARDS,
         )
-        self.log_feed = TradeFeed(cast("RedisBus", None), self.clock, self.log_fanout, shards=SHARDS)
+        self.log_feed = TradeFeed(cast("RedisBus", None), "gateway-1", self.clock, self.log_fanout, SHARDS)
         self.sessions = KeptSessions(lambda outbox: self.handlers.drained(outbox))  # noqa: PLW0108 - made below
         self.recovery = Recoveries()
         self._entries = count(1)

@@ -65,7 +65,7 @@ class Running:
     def __init__(self, bus: RedisBus, tasks: TaskGroup, window_bytes: int = 10_000_000) -> None:
         self.bus = bus
         self.parts = GatewayParts(window_bytes=window_bytes)
-        self.feed = TradeFeed(bus, SystemClock(), self.parts.log_fanout, shards=SHARDS)
+        self.feed = TradeFeed(bus, "gateway-1", SystemClock(), self.parts.log_fanout, SHARDS)
         self.sessions = KnownSessions()
         self.recovery = Recovery(
             bus, cast("Sessions", self.sessions), self.feed, self.parts.log_fanout, self.parts.flusher, tasks.spawn

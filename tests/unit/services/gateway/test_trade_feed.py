@@ -32,7 +32,7 @@ class Running:
     def __init__(self, bus: RedisBus) -> None:
         self.bus = bus
         self.parts = GatewayParts()
-        self.feed = TradeFeed(bus, SystemClock(), self.parts.log_fanout, shards=SHARDS)
+        self.feed = TradeFeed(bus, "gateway-1", SystemClock(), self.parts.log_fanout, SHARDS)
 
     def member(self, room: str) -> FakeLink:
         outbox, link = self.parts.outbox()
