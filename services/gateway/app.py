@@ -66,10 +66,7 @@ class GatewayApp:
         flusher = Flusher(asyncio.get_running_loop(), settings.max_buffered_bytes)
         self._fanout = Fanout(hub, encoder, payloads, flusher)
         log_fanout = self._make_log_fanout(hub, encoder, payloads, flusher)
-        writers = batch_writers(encoder, payloads)
-        batch_ms = settings.price_batch_ms
-        phases = phases_of(batch_ms)
-        self._windows = Windows(batch_ms, market, self._fanout, writers, flusher, runtime.clock, phases=phases)
+        self._windows = self._make_windows(market, encoder, payloads, flusher)
         self._vitals = Vitals(runtime.telemetry)
         self._prices = self._make_price_feed(market, everything=everything)
         self._trades = TradeFeed(runtime.bus, runtime.instance, runtime.clock, log_fanout, runtime.common.trade_shards)
@@ -85,7 +82,7 @@ class GatewayApp:
         catch_up = CatchUp(market, self._fanout, chart_fanout, flusher, log_fanout.window, runtime.clock)
         self._sessions = self._make_sessions(lambda outbox: handlers.drained(outbox), log_fanout)  # noqa: PLW0108 - made below
         recovery = Recovery(runtime.bus, self._sessions, self._trades, log_fanout, flusher, runtime.tasks.spawn)
-        pacer = Pacer(asyncio.get_running_loop(), subscriber, encoder, self._fanout.delivered, batch_ms)
+        pacer = Pacer(asyncio.get_running_loop(), subscriber, encoder, self._fanout.delivered, settings.price_batch_ms)
         arrivals = self._make_arrivals(auth, hub, subscriber, pacer, recovery)
         handlers = self._make_handlers(hub, subscriber, catch_up, pacer, arrivals)
         socket_settings = ConnectionSettings(parsers=parsers, connect_timeout=settings.connect_timeout_ms / 1000)
@@ -147,6 +144,12 @@ class GatewayApp:
             shards=common.price_shards,
             rules=ChartRules(settings.max_charts, settings.candle_fill_gaps, common.candle_grace_ms),
         )
+
+    def _make_windows(self, market: Market, encoder: Encoder, payloads: Payloads, flusher: Flusher) -> Windows:
+        batch_ms = self._settings.price_batch_ms
+        writers = batch_writers(encoder, payloads)
+        clock = self._runtime.clock
+        return Windows(batch_ms, market, self._fanout, writers, flusher, clock, phases=phases_of(batch_ms))
 
     def _make_log_fanout(self, hub: Hub, encoder: Encoder, payloads: Payloads, flusher: Flusher) -> LogFanout:
         return LogFanout(
