@@ -120,7 +120,9 @@ class Arrivals:
         user = None if identity is None else identity.user_id
         claim = Claim(outbox, lambda: client.is_open, pid, offset if isinstance(offset, str) else None, user)
         self._recovery.begin(
-            claim, lambda outcome: self._enter(client, limits, identity, outcome, pid), lambda: self._join_log(client)
+            claim,
+            lambda outcome: self._enter(client, limits, identity, outcome, pid),
+            lambda missed: self._join_log(client, missed),
         )
 
     def identify(self, token: Value) -> Identity:
@@ -183,6 +185,9 @@ class Arrivals:
     def left(self, member: Member, ended: CloseReason | None) -> None:
         """A client's connection has ended, or it has left for good."""
         outbox = member.subscriptions.outbox
+        if member.missed is not None:
+            member.missed.abandoned = True
+            outbox.replaying = False
         if ended in SLOW_ENDINGS and outbox.pace is not None:
             outbox.pace.note_close(self._clock.now_ms())
             if member.session is not None:
@@ -245,13 +250,12 @@ class Arrivals:
         if member.missed is not None:
             member.missed.leave(room)
 
-    def _join_log(self, client: Client) -> None:
+    def _join_log(self, client: Client, missed: Missed) -> None:
         """A client that came back has got everything up to this moment."""
         member = client.member
-        assert isinstance(member, Member)
-        missed, member.missed = member.missed, None
-        client.outbox.replaying = False
-        if missed is not None:
+        if isinstance(member, Member) and member.missed is missed:
+            member.missed = None
+            client.outbox.replaying = False
             for room in missed.behind:
                 self._hub.join(room, client.outbox)
 

@@ -123,17 +123,20 @@ class Missed:
         behind: room -> position behind which its entries begin.
         logs: room -> its log.
         scanned: entries that were read from Redis for it.
+        abandoned: whether it has left meanwhile.
     """
 
     cursor: Cursor
     behind: dict[str, int] = field(default_factory=dict)
     logs: dict[str, int] = field(default_factory=dict)
     scanned: int = 0
+    abandoned: bool = False
 
     def want(self, room: str, number: int, joined: int) -> None:
-        """It was in a room from a position on."""
-        self.behind[room] = max(joined, self.cursor.positions[number])
-        self.logs[room] = number
+        """It is in a room from a position on; harmless when it is in it already."""
+        if room not in self.behind:
+            self.behind[room] = max(joined, self.cursor.positions[number])
+            self.logs[room] = number
 
     def leave(self, room: str) -> None:
         """It left a room meanwhile."""
@@ -203,12 +206,12 @@ class Recovery:
         self,
         claim: Claim,
         enter: Callable[[Restored | Gap], None],
-        join: Callable[[], None],
+        join: Callable[[Missed], None],
     ) -> None:
         """Recover a client, or find that it cannot be done.
 
-        Unless its connection ends before, `enter` is called to let it in, and after a `Restored` at last `join`, when
-        it is to join the rooms of its log.
+        Unless it goes before, `enter` is called to let it in, and after a `Restored` at last `join`, when it is to join
+        the rooms of its log.
         """
         self._spawn("recover", self._recover(claim, enter, join))
 
@@ -218,7 +221,9 @@ class Recovery:
         if waiting is not None:
             waiting.set()
 
-    async def _recover(self, claim: Claim, enter: Callable[[Restored | Gap], None], join: Callable[[], None]) -> None:
+    async def _recover(
+        self, claim: Claim, enter: Callable[[Restored | Gap], None], join: Callable[[Missed], None]
+    ) -> None:
         outcome = await self._attempt(claim)
         if not claim.is_open():
             return
@@ -227,19 +232,19 @@ class Recovery:
         if isinstance(outcome, Restored):
             await self._follow(claim, outcome.missed, join)
 
-    async def _follow(self, claim: Claim, missed: Missed, join: Callable[[], None]) -> None:
+    async def _follow(self, claim: Claim, missed: Missed, join: Callable[[Missed], None]) -> None:
         """Send the rest, and have the rooms joined when there is none."""
         try:
             while frames := await self._next_chunk(claim, missed):
-                await self._write(claim, frames)
-                if not claim.is_open():
+                if not claim.is_open() or missed.abandoned:
                     return
+                await self._write(claim, frames)
         except (BusUnavailableError, _GapError) as error:  # it comes back, and is told then what it cannot have
             log.warning("recovery_broke_off", error=str(error))
             claim.outbox.link.end(FELL_BEHIND)
             return
-        if claim.is_open():
-            join()
+        if claim.is_open() and not missed.abandoned:
+            join(missed)
 
     async def _attempt(self, claim: Claim) -> Restored | Gap:
         offset = claim.offset

@@ -128,7 +128,7 @@ class Sessions:
     ) -> None:
         self._bus = bus
         self._instance = instance
-        self._lifetime_ms = int((lifetime_s + TOUCH_S) * 1000)
+        self._lifetime_ms = int((lifetime_s + 2 * TOUCH_S) * 1000)  # one touch may fail
         self._resume = resume
         self._beat = beat
         self._open: dict[str, Session] = {}

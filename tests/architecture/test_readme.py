@@ -30,3 +30,15 @@ def test_every_folder_that_it_lists_exists() -> None:
     listed = re.findall(r"^\| `([a-z_/]+/)` \|", README.read_text(encoding="utf-8"), re.MULTILINE)
     assert len(listed) >= 8
     assert [folder for folder in listed if not (ROOT / folder).is_dir()] == []
+
+
+def test_every_promise_names_its_tests_and_they_exist() -> None:
+    text = README.read_text(encoding="utf-8")
+    section = text.partition("## What is promised")[2].partition("\n## ")[0]
+    promises = re.split(r"^- ", section, flags=re.MULTILINE)[1:]
+    assert len(promises) >= 8
+    for promise in promises:
+        named = re.findall(r"^  - `(\S+)::(\w+)`", promise, re.MULTILINE)
+        assert named, promise
+        missing = [test for path, test in named if f"def {test}(" not in (ROOT / path).read_text(encoding="utf-8")]
+        assert missing == []

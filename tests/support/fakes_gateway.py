@@ -39,7 +39,7 @@ from services.gateway.outbox import Flusher, Outbox
 from services.gateway.pacing import Pacer
 from services.gateway.payloads import Payloads
 from services.gateway.price_feed import PriceFeed
-from services.gateway.recovery import Claim, Gap, Recovery, Restored
+from services.gateway.recovery import Claim, Gap, Missed, Recovery, Restored
 from services.gateway.sessions import Session, Sessions
 from services.gateway.subscriptions import Audience, Subscriber, Subscriptions
 from services.gateway.trade_feed import TradeFeed
@@ -282,10 +282,10 @@ class Recoveries:
     """
 
     def __init__(self) -> None:
-        self.begun: list[tuple[Claim, Callable[[Restored | Gap], None], Callable[[], None]]] = []
+        self.begun: list[tuple[Claim, Callable[[Restored | Gap], None], Callable[[Missed], None]]] = []
         self.outboxes_drained: list[Outbox] = []
 
-    def begin(self, claim: Claim, enter: Callable[[Restored | Gap], None], join: Callable[[], None]) -> None:
+    def begin(self, claim: Claim, enter: Callable[[Restored | Gap], None], join: Callable[[Missed], None]) -> None:
         self.begun.append((claim, enter, join))
 
     def drained(self, outbox: Outbox) -> None:

@@ -56,7 +56,8 @@ def come_back(parts: GatewayParts, parser: ParserName = "json", **auth: Any) -> 
 def outcome(parts: GatewayParts, peer: Peer, what: Restored | Gap) -> list[Any]:
     _, enter, join = parts.recovery.begun[-1]
     enter(what)
-    join()
+    if isinstance(what, Restored):
+        join(what.missed)
     parts.loop.turn()
     return peer.packets()
 
@@ -170,7 +171,7 @@ def test_who_is_still_given_what_it_missed_gets_nothing_newer_before_that(parts:
     parts.loop.turn()
     assert peer.packets() == []
     assert set(what.missed.behind) == {events.trades_room(SYMBOL), events.trades_room("NEW")}
-    join()
+    join(what.missed)
     for symbol in (SYMBOL, "NEW", "GONE"):
         parts.trade(symbol, make_trade(2, symbol))
     parts.loop.turn()
@@ -277,3 +278,26 @@ def test_a_drained_socket_is_told_to_the_recovery_that_waits_for_it(parts: Gatew
     parts.loop.turn()
     peer.drain()
     assert parts.recovery.outboxes_drained == [peer.outbox]
+
+
+def test_who_leaves_while_it_is_given_what_it_missed_is_given_no_more(parts: GatewayParts) -> None:
+    peer = come_back(parts, token=make_token("alice"))
+    what = restored(parts, saved(user="alice", trades={SYMBOL: "0-0"}))
+    _, enter, join = parts.recovery.begun[-1]
+    enter(what)
+    parts.loop.turn()
+    peer.say(Disconnect())
+    assert what.missed.abandoned
+    join(what.missed)
+    assert len(parts.hub) == 0
+
+
+def test_notifications_still_missing_are_not_passed_over_when_the_user_is_known_again(parts: GatewayParts) -> None:
+    come_back(parts, token=make_token("alice"))
+    what = restored(parts, saved(user="alice"))
+    room = events.user_room("alice")
+    what.missed.want(room, parts.log_feed.user_log("alice"), 5)
+    for number in range(3):
+        parts.notification("alice", make_trade(number))
+    parts.recovery.begun[-1][1](what)
+    assert what.missed.behind[room] == 5

@@ -9,7 +9,7 @@ import pytest
 
 from services.gateway import recovery as module
 from services.gateway.cursor import Cursor, position_of, read_cursor
-from services.gateway.recovery import Claim, Gap, GapReason, Recovery, Restored
+from services.gateway.recovery import Claim, Gap, GapReason, Missed, Recovery, Restored
 from services.gateway.sessions import Sessions
 from services.gateway.trade_feed import TradeFeed
 from shared.bus.redis_bus import RedisBus
@@ -46,7 +46,7 @@ class Coming:
     outcomes: list[Restored | Gap] = field(default_factory=list)
     joined: int = 0
 
-    def join(self) -> None:
+    def join(self, _missed: Missed) -> None:
         self.joined += 1
 
     def got(self) -> list[tuple[str, ...]]:
