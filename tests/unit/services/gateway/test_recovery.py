@@ -155,6 +155,7 @@ async def test_what_memory_has_forgotten_is_read_from_redis(
     await running.start()
     assert len(running.parts.log_fanout.window) < 20
     coming = await running.outcome(running.cursor(of_a[9], of_b[4]), a="0-0", b=of_b[19])
+    await eventually(lambda: coming.joined, "nothing is missing")
     found = coming.ids()
     assert [number for number in found if number < 100] == list(range(10, 100))
     assert [number for number in found if number >= 100] == list(range(120, 150))
