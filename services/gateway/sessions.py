@@ -10,6 +10,7 @@ import asyncio
 import secrets
 from collections import deque
 from collections.abc import Callable
+from itertools import islice
 from typing import Final
 
 from services.gateway.cursor import id_of
@@ -228,7 +229,7 @@ class Sessions:
     async def _save_changes(self) -> None:
         while True:
             await self._changed.wait()
-            batch = [(session, self._unsaved.pop(session)) for session in list(self._unsaved)[:BATCH]]
+            batch = [(session, self._unsaved.pop(session)) for session in list(islice(self._unsaved, BATCH))]
             if not self._unsaved:
                 self._changed.clear()
             calls: list[tuple[list[str], list[str | bytes | int]]] = [
