@@ -215,7 +215,7 @@ class Windows:
             for member in group.members:
                 own = None if member.behind else member.owed_prices
                 for symbol in symbols:
-                    base = _base(own, symbol, newest[symbol].base)
+                    base = _base(own, symbol, newest[symbol])
                     if base == newest[symbol].price.seq:
                         continue
                     room = rooms.setdefault((symbol, base), Room(symbol))
@@ -227,7 +227,7 @@ class Windows:
 def _own_rows(writer: BatchWriter, own: dict[str, int], symbols: Symbols, newest: dict[str, Change]) -> list[Row]:
     """For a member whose prices build on others than the window's; without those that it has already."""
     changes = [newest[symbol] for symbol in symbols if symbol in newest]
-    bases = [_base(own, symbol, shared) for symbol, _, shared in changes]
+    bases = [_base(own, change.symbol, change) for change in changes]
     news = [change._replace(base=base) for change, base in zip(changes, bases, strict=True) if base != change.price.seq]
     return [writer.row(*change) for change in news]
 
@@ -242,7 +242,10 @@ def _owe_batch(member: Outbox, symbols: Symbols, newest: dict[str, Change], *, r
             owe(member.owed_batches, symbol, newest[symbol].base)
 
 
-def _base(own: dict[str, int] | None, symbol: str, shared: int) -> int:
-    """What a member's next price builds on: its own, once, where that is not the window's; a restated one on none."""
-    base = own.pop(symbol, shared) if own else shared
-    return UNKNOWN if shared == UNKNOWN else base
+def _base(own: dict[str, int] | None, symbol: str, change: Change) -> int:
+    """What a member's next price builds on: its own, once, where that is not the window's.
+
+    None of which only the state is new: such a price is restated.
+    """
+    base = own.pop(symbol, change.base) if own else change.base
+    return UNKNOWN if change.base == UNKNOWN and base == change.price.seq else base

@@ -62,7 +62,7 @@ class ServerEvent(_Named):
     )
     PRICE_BATCH = (
         "price:batch",
-        "`[[symbol, price], ...], {ts, seqs, ns, states?, snap?}`: the latest of each symbol that changed in the window; `seqs`, `ns` and `states` are parallel to the pairs; `states` is left out where all are `live` and nothing is restated",  # noqa: E501 - one table cell
+        "`[[symbol, price], ...], {ts, seqs, ns, states?, snap?}`: the latest of each symbol that changed in the window; `seqs`, `ns` and `states` are parallel to the pairs; an `n` of 0 restates; `states` is left out where all are `live` and nothing is restated",  # noqa: E501 - one table cell
     )
     TRADE_NEW = ("trade:new", "`{id, symbol, amount, price, side, ts, venue?}`: each trade once, in order per symbol")
     TRADE_NOTIFICATION = ("trade:notification", "the same plus `user_id`, to the user that the trade names only")

@@ -121,9 +121,9 @@ class TestStreams:
             "absent": StreamEnds(None, "0-0"),
         }
         await bus._client.xtrim("s", maxlen=1, approximate=False)
-        assert (await bus.stream_ends(["s"]))["s"] == StreamEnds("3-0", "3-0")
+        assert (await bus.stream_ends(["s"]))["s"] == StreamEnds("3-0", "3-0", trimmed=True)
         await bus._client.xtrim("s", maxlen=0, approximate=False)
-        assert (await bus.stream_ends(["s"]))["s"] == StreamEnds(None, "3-0")
+        assert (await bus.stream_ends(["s"]))["s"] == StreamEnds(None, "3-0", trimmed=True)
         assert await bus.last_ids(["s", "absent"]) == {"s": "3-0", "absent": "0-0"}
 
     async def test_streams_are_found_by_pattern_in_order_and_nothing_but_streams(self, bus: RedisBus):

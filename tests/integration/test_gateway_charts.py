@@ -94,16 +94,18 @@ class ChartReader:
 
     def fold(self) -> None:
         for name, update in self.socket.events:
-            assert name == "chart:update"
-            self.folded.update(update)
+            if name != "link":  # it was behind, and is told so
+                assert name == "chart:update"
+                self.folded.update(update)
         self.socket.events.clear()
 
     async def settle(self, ingest: ChartIngest) -> None:
         """Read until what was folded is what Redis holds."""
 
         def hear(name: str, update: Json) -> None:
-            assert name == "chart:update"
-            self.folded.update(update)
+            if name != "link":  # it was behind, and is told so
+                assert name == "chart:update"
+                self.folded.update(update)
 
         async with listening(self.socket, hear):
             await eventually(
