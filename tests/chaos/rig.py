@@ -60,6 +60,7 @@ class Setup:
         gathered: a crowd: every client belongs to the first gateway, over WebSocket.
         proxied: the first gateway reaches Redis through a `FaultProxy`.
         prices: whether clients are sent prices, and whether those are judged.
+        confirmed: whether upstream and trade-notifier wait for replicas, where there are some, as they should.
         settings: of the gateways.
     """
 
@@ -71,6 +72,7 @@ class Setup:
     gathered: bool = False
     proxied: bool = False
     prices: bool = True
+    confirmed: bool = True
     settings: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -190,6 +192,8 @@ class Rig:
             settings |= {"GATEWAY_PORT": str(free_port()), "PRICE_BATCH_AUDIENCE": audience, **self.setup.settings}
             if self.proxy is not None and index == 0:
                 settings["REDIS_URL"] = self.proxy.url
+        elif name == NOTIFIER:
+            settings["LOG_REPLICAS"] = str(self.store.upstream.replicas)
         return settings
 
     async def _balance(self) -> list[int]:
@@ -242,7 +246,7 @@ async def open_rig(setup: Setup) -> AsyncIterator[Rig]:
     directory = Path(tempfile.mkdtemp(prefix="tickwire-chaos-"))
     async with AsyncExitStack() as stack:
         stack.callback(shutil.rmtree, directory, ignore_errors=True)
-        store = await stack.enter_async_context(open_store(setup.redis))
+        store = await stack.enter_async_context(open_store(setup.redis, confirmed=setup.confirmed))
         tasks = await stack.enter_async_context(TaskGroup())
         clients = StockClients(tasks, Ledger(), directory / "clients.log")
         stack.push_async_callback(clients.close)

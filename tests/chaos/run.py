@@ -28,6 +28,7 @@ examples:
   python -m tests.chaos.run                                     every fault, as `make chaos` does
   python -m tests.chaos.run --fault gateway-kill --seconds 20 --seed 7
   python -m tests.chaos.run --fault notifier-kill --redis cluster
+  python -m tests.chaos.run --fault sentinel-zombie --unconfirmed
 """
 SECONDS: Final = 120.0
 PROGRESS_S: Final = 10.0
@@ -121,9 +122,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=SECONDS, help="for each fault that repeats (%(default)g)")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000), help="of all chance")
     parser.add_argument("--redis", choices=KINDS, help="instead of the one that each fault is meant for")
+    parser.add_argument(
+        "--unconfirmed", action="store_true", help="nobody waits for replicas: shows what a failover then loses"
+    )
     options = parser.parse_args(arguments)
     names = options.fault or [*FAULTS]
-    setups = {name: replace(FAULTS[name].setup, redis=options.redis or FAULTS[name].setup.redis) for name in names}
+    setups = {
+        name: replace(
+            FAULTS[name].setup, redis=options.redis or FAULTS[name].setup.redis, confirmed=not options.unconfirmed
+        )
+        for name in names
+    }
     wrong = [name for name, setup in setups.items() if setup.proxied and setup.redis != "plain"]
     if wrong:
         parser.error(f"{wrong[0]} needs --redis plain: its proxy stands before one server")

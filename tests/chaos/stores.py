@@ -80,10 +80,10 @@ class PlainStore:
 class SentinelStore:
     """A master, two replicas and three Sentinels. Two, so that a promoted one has somebody to confirm its writes."""
 
-    def __init__(self, servers: SentinelSet) -> None:
+    def __init__(self, servers: SentinelSet, replicas: int) -> None:
         self._servers = servers
         self.url = servers.url
-        self.upstream = Upstream(self._find_master, replicas=1)
+        self.upstream = Upstream(self._find_master, replicas)
 
     def nodes(self) -> Sequence[RedisNode]:
         """See `Store`."""
@@ -104,10 +104,10 @@ class SentinelStore:
 class ClusterStore:
     """Three masters with a replica each."""
 
-    def __init__(self, servers: ClusterSet) -> None:
+    def __init__(self, servers: ClusterSet, replicas: int) -> None:
         self._servers = servers
         self.url = servers.url
-        self.upstream = Upstream(self._find_master, replicas=1)
+        self.upstream = Upstream(self._find_master, replicas)
 
     def nodes(self) -> Sequence[RedisNode]:
         """See `Store`."""
@@ -145,14 +145,14 @@ async def _view(node: RedisNode, slot: int) -> int | None:
 
 
 @asynccontextmanager
-async def open_store(kind: str) -> AsyncIterator[Store]:
-    """A running Redis, one of `KINDS`, ended whatever happens."""
+async def open_store(kind: str, *, confirmed: bool) -> AsyncIterator[Store]:
+    """A running Redis, one of `KINDS`, ended whatever happens; not `confirmed`: nobody waits for replicas."""
     if kind == "sentinel":
-        with SentinelSet(replicas=2, min_replicas=True, append_only=True) as sentinels:
-            yield SentinelStore(sentinels)
+        with SentinelSet(replicas=2, min_replicas=confirmed, append_only=True) as sentinels:
+            yield SentinelStore(sentinels, int(confirmed))
     elif kind == "cluster":
         with ClusterSet(replicas=1, append_only=True) as masters:
-            yield ClusterStore(masters)
+            yield ClusterStore(masters, int(confirmed))
     else:
         with TemporaryDirectory(prefix="tickwire-chaos-redis-") as directory:
             settings = ["appendonly yes", "appendfsync everysec"]
