@@ -16,12 +16,12 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.crc import key_slot
 from redis.exceptions import RedisError
-from tests.support.redis_node import RedisNode, free_ports
-from tests.support.redis_topologies import ClusterSet, SentinelSet
 
 from services.launcher.embedded_valkey import server_binary
 from shared.names import redis_keys
 from tests.chaos.feeder import Address, Upstream
+from tests.support.redis_node import RedisNode, free_ports
+from tests.support.redis_topologies import ClusterSet, SentinelSet
 from tests.support.waiting import eventually
 
 KINDS: Final = ("plain", "sentinel", "cluster")
