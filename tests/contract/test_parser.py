@@ -18,6 +18,7 @@ from protocol.socketio.packets import RESERVED_EVENTS, Ack, Connect, ConnectErro
 from protocol.socketio.parser import Hole, Limits, MessageData, Parser
 from tests.fuzz import strategies
 from tests.support.decoding import decode_all, decode_until_refused
+from tests.support.shown import shown
 
 LIMITS = Limits()
 JSON = JsonParser(LIMITS)
@@ -86,7 +87,7 @@ def misuse(parser: Parser, packet: Packet) -> MisuseCode:
         ConnectError({"message": "no", "data": {"code": 1}}, "/x"),
         ConnectError("no"),
     ],
-    ids=repr,
+    ids=shown,
 )
 def test_every_kind_of_packet_comes_back_as_it_was_sent(parser: Parser, packet: Packet) -> None:
     assert decode_all(parser, parser.encode(packet)) == packet
@@ -304,7 +305,7 @@ def test_numbers_in_range_survive(parser: Parser, number: float) -> None:
         Decimal("Infinity"),
         Decimal("1e400"),
     ],
-    ids=repr,
+    ids=shown,
 )
 def test_numbers_clients_cannot_read_are_not_sent(parser: Parser, number: float) -> None:
     for value in (number, [number], {"a": number}):
@@ -338,7 +339,7 @@ def test_lone_surrogates_are_not_sent(parser: Parser, packet: Packet) -> None:
 
 @each_parser
 @pytest.mark.parametrize(
-    "value", [object(), {1, 2}, {1: 2}, {b"a": 1}, bytearray(b"x"), memoryview(b"x"), 1j, [object()]], ids=repr
+    "value", [object(), {1, 2}, {1: 2}, {b"a": 1}, bytearray(b"x"), memoryview(b"x"), 1j, [object()]], ids=shown
 )
 def test_values_of_other_kinds_are_not_sent(parser: Parser, value: Value) -> None:
     assert misuse(parser, Event("x", (value,))) is MisuseCode.UNSUPPORTED_VALUE

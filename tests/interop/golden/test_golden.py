@@ -24,6 +24,7 @@ from protocol.socketio.packets import Ack, Connect, ConnectError, Disconnect, Ev
 from protocol.socketio.parser import Limits, MessageData, Parser
 from tests.support.decoding import decode_all
 from tests.support.hex_json import from_wire
+from tests.support.shown import shown
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 Item: TypeAlias = "dict[str, Json]"
@@ -183,7 +184,7 @@ PYTHON_CODECS = {"json": python_json.Packet, "msgpack": python_msgpack.MsgPackPa
 
 
 @each_parser
-@pytest.mark.parametrize(("packet", "fields"), PYTHON_PACKETS, ids=repr)
+@pytest.mark.parametrize(("packet", "fields"), PYTHON_PACKETS, ids=shown)
 def test_what_python_socketio_writes_we_read(parser: str, packet: Packet, fields: Item) -> None:
     written = PYTHON_CODECS[parser](**{"namespace": "/", **fields}).encode()
     messages = written if isinstance(written, list) else [written]
@@ -191,7 +192,7 @@ def test_what_python_socketio_writes_we_read(parser: str, packet: Packet, fields
 
 
 @each_parser
-@pytest.mark.parametrize(("packet", "fields"), PYTHON_PACKETS, ids=repr)
+@pytest.mark.parametrize(("packet", "fields"), PYTHON_PACKETS, ids=shown)
 def test_what_we_write_python_socketio_reads(parser: str, packet: Packet, fields: Item) -> None:
     (message,) = PARSERS[parser].encode(packet)
     read = PYTHON_CODECS[parser](encoded_packet=message)

@@ -14,6 +14,7 @@ from protocol.socketio.incoming import (
 )
 from protocol.socketio.packets import Ack, Connect, ConnectError, Disconnect, Event, Value
 from protocol.socketio.parser import Limits, PacketType
+from tests.support.shown import shown
 
 LIMITS = Limits()
 
@@ -47,7 +48,7 @@ def test_an_attachment_without_a_placeholder_is_refused() -> None:
     assert caught.value.code is ViolationCode.BAD_PLACEHOLDER
 
 
-@pytest.mark.parametrize("value", [object(), {1}, (1,), 1j, bytearray(b"x")], ids=repr)
+@pytest.mark.parametrize("value", [object(), {1}, (1,), 1j, bytearray(b"x")], ids=shown)
 def test_kinds_no_parser_makes_are_refused(value: object) -> None:
     with pytest.raises(PeerError) as caught:
         Inspection(LIMITS).check_array([value])

@@ -18,6 +18,7 @@ from protocol.socketio.outgoing import (
     to_plain,
 )
 from protocol.socketio.packets import Value
+from tests.support.shown import shown
 
 
 class Color(IntEnum):
@@ -46,7 +47,7 @@ def test_bytes_are_counted_wherever_they_are(values: tuple[Value, ...], count: i
     assert count_binary(values) == count
 
 
-@pytest.mark.parametrize("value", [{1: 1}, {None: 1}, object(), {1, 2}, bytearray(), iter(())], ids=repr)
+@pytest.mark.parametrize("value", [{1: 1}, {None: 1}, object(), {1, 2}, bytearray(), iter(())], ids=shown)
 def test_other_kinds_are_refused(value: Value) -> None:
     with pytest.raises(UsageError) as caught:
         count_binary(({"a": [value]},))
