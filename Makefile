@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := protocol shared services tests
+# Test processes, more than cores: tests wait most of the time, for services and for faults to be noticed.
+WORKERS ?= 3
 SYSTEM_PACKAGES ?= nginx-light haproxy chromium redis-server
 
 .DEFAULT_GOAL := help
@@ -19,7 +21,7 @@ demo: .venv/.installed ## a whole cluster in this terminal, with a simulated mar
 	@$(BIN)/tickwire up
 
 test: setup system check ## every test that CI runs, real Redis and real clients included
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile
 
 check: lint types layers ## what needs no running: format, lint, types, import rules
 

@@ -8,7 +8,7 @@ import gzip
 import re
 import zlib
 from binascii import b2a_base64
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from math import inf
 from typing import Final
@@ -124,10 +124,10 @@ class Polling:
         exchange.aborted = self._get_aborted
         if self._closing is not None:
             packets = self._take_packets(exchange)
-            if self._waiting or (packets and _fails_poll(exchange, self._closing)):  # last words come first
+            if packets:  # last words come first: JavaScript clients take events beside a goodbye for later ones
                 self._answer_get(packets)
             else:
-                self._say_goodbye(self._closing, packets)
+                self._say_goodbye(self._closing)
                 self._lose(close_reasons.PEER_GONE)
         elif self._connection is not None and self._connection.ends_polls:
             self.release()
@@ -234,7 +234,7 @@ class Polling:
         if was_full and self.writable and self._connection is not None:
             self._connection.drained()
 
-    def _say_goodbye(self, reason: CloseReason, last: Sequence[bytes] = ()) -> None:
+    def _say_goodbye(self, reason: CloseReason) -> None:
         """End the parked GET, and with it the client's side, in the way after which it does what `reason` asks."""
         exchange = self._get
         assert exchange is not None
@@ -244,7 +244,7 @@ class Polling:
             self._get = None
             exchange.answer(HTTPStatus.BAD_REQUEST, _UNKNOWN, "application/json", self._headers(exchange))
         else:
-            self._answer_get([*last, _CLOSE])
+            self._answer_get([_CLOSE])
 
     def _take_packets(self, exchange: Exchange) -> list[bytes]:
         """As many of those that wait as this client takes in one answer."""

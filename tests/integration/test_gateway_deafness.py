@@ -210,19 +210,19 @@ async def test_a_deaf_relay_hears_again_and_publishes_nothing_on_the_users_chann
     ingest = await cluster.start("price-ingest")
 
     async def relayed(text: bytes) -> bool:
-        await own_bus.publish([(redis_keys.FEED_PRICES, text)])
+        await own_bus.publish([(redis_keys.FEED_PRICES, text)], sharded=False)
         entries = (await own_bus.read({redis_keys.FEED_PRICES: "0"}, 10_000, 0)).get(redis_keys.FEED_PRICES, [])
         return any(entry.fields == {b"data": text} for entry in entries)
 
     await eventually(lambda: relayed(b"before"), "relayed")
-    listener = own_bus.open_pubsub()
+    listener = own_bus.open_pubsub(sharded=False)
     await listener.subscribe([redis_keys.FEED_PRICES])
     await listener.next_event()
     begun = time.monotonic()
     proxy.deafen(PUBSUB)
     await eventually(lambda: ingest.lines("pubsub_deaf"), "noticed")
     assert time.monotonic() - begun < NOTICED_S
-    await own_bus.publish([(redis_keys.FEED_PRICES, b"end of silence")])
+    await own_bus.publish([(redis_keys.FEED_PRICES, b"end of silence")], sharded=False)
     assert await listener.next_event() == (redis_keys.FEED_PRICES, b"end of silence"), "no beat of ours before it"
     await listener.close()
     await eventually(lambda: relayed(b"after"), "relayed again", patience=HEALED_S)

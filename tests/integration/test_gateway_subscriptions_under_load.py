@@ -170,7 +170,7 @@ class View:
             case "price:batch":
                 self._batch(*args)
             case _:
-                assert name == "hello", (name, args)
+                assert name in ("hello", "cursor"), (name, args)
 
     def _update(self, update: Json) -> None:
         held = self.held.get(update["symbol"])

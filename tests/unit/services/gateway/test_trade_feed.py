@@ -267,10 +267,12 @@ async def test_new_entries_that_have_higher_ids_than_the_lost_ones_hide_nothing(
         await running.trade(number)
     assert await running.received(link, 2) == [1, 2]
     *_, first, lost = await log_ids(bus)
+    ms, _, last_number = lost.partition("-")
+    following = f"{ms}-{int(last_number) + 1}"
     later = f"{int(first.partition('-')[0]) + 60_000}-0"
     async with bus._client.pipeline(transaction=True) as pipe:
         pipe.xdel(LOG, lost)
-        pipe.xadd(LOG, {"s": SYMBOL, "d": encode(make_trade(3))}, id=f"{lost}0")
+        pipe.xadd(LOG, {"s": SYMBOL, "d": encode(make_trade(3))}, id=following)
         pipe.xadd(LOG, {"s": SYMBOL, "d": encode(make_trade(2))}, id=later)
         pipe.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
         await pipe.execute()
