@@ -18,6 +18,7 @@ from shared.bus.retrying import keep_trying
 from shared.clock import Clock
 from shared.log import get_logger
 from shared.log_readers import TELL_S, LogReaders
+from shared.messages import DecodeError, decode_trade
 from shared.names import events, redis_keys
 from shared.tasks import TaskGroup
 
@@ -34,6 +35,10 @@ LOOK_BACK_MS: Final = 240_000
 
 FORK_LOOK_BACK: Final = 2_000
 """Entries in which the common past of two histories is looked for."""
+
+
+_Identity = tuple[str, str | None, str]
+"""Room, venue and id: what the trade-notifier knows a trade by."""
 
 
 class TradeFeed:
@@ -59,7 +64,7 @@ class TradeFeed:
         self._shards = shards
         self.logs = [redis_keys.trade_log(n) for n in range(shards)] + [redis_keys.user_log(n) for n in range(shards)]
         self._number = {name: number for number, name in enumerate(self.logs)}
-        self._forgotten: list[set[bytes]] = [set() for _ in self.logs]
+        self._forgotten: list[set[_Identity]] = [set() for _ in self.logs]
         self._cursor = Cursor([BEGINNING] * len(self.logs))
         self.forks = 0
 
@@ -155,8 +160,8 @@ class TradeFeed:
         if entry is None:
             return
         forgotten = self._forgotten[number]
-        if forgotten and entry.data in forgotten:  # appended again by who did not know that it had been there
-            forgotten.discard(entry.data)
+        if forgotten and (known := _identity(entry)) in forgotten:
+            forgotten.discard(known)  # appended again by who could not know that it had been there
             return
         entry.cursor = str(self._cursor)
         self._fanout.deliver(entry)
@@ -192,12 +197,12 @@ class TradeFeed:
         """Go on behind the last common entry; what was lost and comes again has been delivered."""
         position = self._cursor.positions[number]
         found = {position_of(entry.id) for entry in await self._bus.read_back(name, id_of(position), FORK_LOOK_BACK)}
-        lost: set[bytes] = set()
+        lost: set[_Identity] = set()
         for entry in self._fanout.window.of_log(number):
             if entry.position in found:
                 common = entry.position
                 break
-            lost.add(entry.data)
+            lost.add(_identity(entry))
         else:  # none of what we know is left; only what is older than all that has been delivered
             floor = self._fanout.window.floors[number]
             common = max((at for at in found if at <= floor), default=BEGINNING)
@@ -206,6 +211,15 @@ class TradeFeed:
         self._forgotten[number] = lost
         self._cursor.move(number, common)
         self._fanout.window.begin(self._cursor.positions)
+
+
+def _identity(entry: LogEntry) -> _Identity:
+    """What makes an entry the same when it is appended again; an upstream that repeats it may give it another time."""
+    try:
+        trade = decode_trade(entry.data)
+    except DecodeError:
+        return entry.room, None, entry.data.hex()
+    return entry.room, trade.venue, trade.id
 
 
 def _begin_at(ends: StreamEnds, earliest: int) -> int:
