@@ -22,7 +22,7 @@ from tests.support.redis_node import RedisNode, Reply, TlsMissingError, free_por
 from tests.support.tls_files import TlsFiles
 
 MASTER_NAME: Final = "tickwire"
-DOWN_AFTER_MS: Final = 1000
+DOWN_AFTER_MS: Final = 2000
 NODE_TIMEOUT_MS: Final = 2000
 SLOTS: Final = 16384
 

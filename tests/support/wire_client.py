@@ -117,6 +117,7 @@ class WireClient:
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
+        self._begun = b""
         self.writer = writer
 
     async def __aenter__(self) -> Self:
@@ -148,15 +149,25 @@ class WireClient:
         """The next frame; None when the server has closed the TCP connection."""
         async with asyncio.timeout(patience):
             try:
-                first, second = await self._reader.readexactly(2)
-                length = second & 0x7F
+                head = await self._first(2)
+                length, start = head[1] & 0x7F, 2
                 if length == 126:
-                    (length,) = struct.unpack("!H", await self._reader.readexactly(2))
+                    start = 4
+                    (length,) = struct.unpack("!H", (await self._first(start))[2:])
                 elif length == 127:
-                    (length,) = struct.unpack("!Q", await self._reader.readexactly(8))
-                return Frame(Op(first & 0x0F), await self._reader.readexactly(length))
+                    start = 10
+                    (length,) = struct.unpack("!Q", (await self._first(start))[2:])
+                whole = await self._first(start + length)
             except (asyncio.IncompleteReadError, ConnectionError):
                 return None
+        self._begun = b""
+        return Frame(Op(whole[0] & 0x0F), whole[start:])
+
+    async def _first(self, size: int) -> bytes:
+        """The first bytes of a frame; kept for the next reader if this one is cancelled in the middle."""
+        if len(self._begun) < size:
+            self._begun += await self._reader.readexactly(size - len(self._begun))
+        return self._begun
 
     async def ended(self, patience: float = PATIENCE_S) -> tuple[int | None, bool]:
         """Read until the end, answering a goodbye: the code of the close frame, and whether there was one."""
