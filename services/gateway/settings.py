@@ -40,7 +40,7 @@ class GatewaySettings:
         1_048_576, "unsent bytes of one client beside prices and trades, until it is disconnected", "bytes"
     )
     recovery_seconds: Annotated[int, msgspec.Meta(ge=1, le=600)] = setting(
-        120, "a client that comes back within this time, to any gateway, gets the trades that it missed", "s"
+        120, "a client that comes back within this time at least, to any gateway, gets the trades that it missed", "s"
     )
     log_window_bytes: Positive = setting(
         67_108_864, "newest log entries kept in memory for clients that are behind or come back", "bytes"

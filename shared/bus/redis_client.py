@@ -123,12 +123,13 @@ class _Packing:
 
 def open_client(url: str, client_name: str) -> Client:
     """A client of one server; nothing is connected yet."""
+    by_tcp = {} if url.startswith("unix:") else {"socket_keepalive": True}
     client = redis.Redis.from_url(
         url,
         client_name=client_name,
         socket_timeout=None,
         socket_connect_timeout=CONNECT_TIMEOUT_S,
-        socket_keepalive=True,
+        **by_tcp,
         health_check_interval=0,
         retry=Retry(NoBackoff(), 0),
         protocol=2,

@@ -3,11 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 import pytest
 
-from services.launcher.embedded_valkey import EmbeddedValkey
+from services.launcher.embedded_valkey import EmbeddedValkey, server_binary
 from shared.bus.entries import PubSubEvent, StreamEnds
 from shared.bus.errors import BusDeniedError, BusRefusedError, BusUnavailableError, FencedError, GroupMissingError
 from shared.bus.redis_bus import RedisBus
@@ -15,7 +17,7 @@ from shared.bus.server_check import check_server
 from shared.bus.servers import slot_of
 from shared.lease import Lease
 from shared.names import redis_keys
-from tests.support.redis_node import TlsMissingError
+from tests.support.redis_node import RedisNode, TlsMissingError, free_ports
 from tests.support.redis_topologies import ClusterSet, SentinelSet, TlsServer
 from tests.support.tls_files import TlsFiles
 
@@ -40,6 +42,13 @@ class _Started(dict[str, str]):
     def __missing__(self, kind: str) -> str:
         if kind == "plain":
             self[kind] = self._stack.enter_context(EmbeddedValkey()).url
+        elif kind == "unix":
+            directory = Path(self._stack.enter_context(TemporaryDirectory(prefix="tickwire-")))
+            socket = directory / "redis.sock"
+            node = RedisNode(server_binary(), directory / "data", free_ports(1)[0], [f"unixsocket {socket}"])
+            node.start()
+            self._stack.callback(node.end)
+            self[kind] = f"unix://{socket}"
         elif kind == "sentinel":
             self[kind] = self._stack.enter_context(SentinelSet()).url
         elif kind == "cluster":
@@ -52,7 +61,7 @@ class _Started(dict[str, str]):
         return self[kind]
 
 
-@pytest.fixture(params=["plain", "sentinel", "cluster", "tls"])
+@pytest.fixture(params=["plain", "unix", "sentinel", "cluster", "tls"])
 async def any_bus(request: pytest.FixtureRequest, topologies: dict[str, str]) -> AsyncIterator[RedisBus]:
     bus = RedisBus(topologies[request.param], "test")
     yield bus

@@ -170,7 +170,9 @@ class TradesFile:
             if self.layout.symbol is None or self._symbol is not None:
                 self._symbol = self._symbol or symbol_from_name(self._path)
                 if self._symbol is None:
-                    raise LayoutError(f"no symbol column, and {self._path.name} does not begin with SYMBOL-trades")
+                    raise LayoutError(
+                        f"no symbol column, and {self._path.name} does not begin with SYMBOL-trades: say --symbol"
+                    )
             self._stack = stack.pop_all()
         return self
 
