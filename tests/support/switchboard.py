@@ -20,6 +20,7 @@ class Switchboard:
         self.target = 0
         self.port = 0
         self._writers: set[asyncio.StreamWriter] = set()
+        self._serving: set[asyncio.Task[None]] = set()
 
     @property
     def url(self) -> str:
@@ -31,8 +32,19 @@ class Switchboard:
         for writer in list(self._writers):
             writer.transport.abort()
 
+    async def close(self) -> None:
+        """Drop every connection, and wait until that is done: a loop that is closed before warns of each."""
+        while self._serving:
+            self.cut()
+            await asyncio.wait(self._serving, timeout=0.1)
+        await asyncio.sleep(0.01)  # transports are closed a turn after they are aborted
+
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
         try:
             up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self.target)
         except OSError:
@@ -66,4 +78,4 @@ async def switchboard() -> AsyncIterator[Switchboard]:
         yield board
     finally:
         server.close()
-        board.cut()
+        await board.close()
