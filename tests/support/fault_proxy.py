@@ -155,6 +155,7 @@ class FaultProxy:
             for link in self._links:
                 link.cut()
             await asyncio.sleep(0.01)
+        await asyncio.sleep(0.01)  # transports are closed a turn after they are aborted
 
     async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._handled += 1
