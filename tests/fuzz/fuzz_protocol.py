@@ -37,6 +37,9 @@ PROBING = (State.PROBE_OPEN, State.PROBED)
 SEPARATOR = b"\x00\xff\x00"
 """Cuts one input into several messages."""
 
+LEAST_ROUNDS = 5
+"""Between the two looks at memory, also on a machine that stood still meanwhile."""
+
 MAX_GROWTH = 256 * 1024
 """Bytes by which memory may differ between the first rounds and the last ones."""
 
@@ -331,24 +334,26 @@ def run_target(name: str, seconds: float, seed: int) -> Summary:
     target = TARGETS[name]
     mutator = Mutator(target.corpus, target.tokens, seed)
     start = time.monotonic()
-    inputs, base, told = 0, 0, start
+    inputs, base, told, rounds = 0, 0, start, 0
     tracemalloc.start()
     try:
-        while (now := time.monotonic()) < start + seconds:
+        while (now := time.monotonic()) < start + seconds or rounds < LEAST_ROUNDS:
             for _ in range(200):
                 data = mutator.make()
                 failure = attempt(target, data)
                 inputs += 1
                 if failure is not None:
                     return Summary(inputs, 0, failure)
-            if not base and now > start + seconds / 5:
+            if base:
+                rounds += 1
+            elif now > start + seconds / 5:
                 gc.collect()
                 base = tracemalloc.get_traced_memory()[0]
             if now > told + 10:
                 told = now
                 say(f"{name}: {inputs} inputs, {tracemalloc.get_traced_memory()[0] >> 10} KiB")
         gc.collect()
-        growth = tracemalloc.get_traced_memory()[0] - base if base else 0
+        growth = tracemalloc.get_traced_memory()[0] - base
     finally:
         tracemalloc.stop()
     return Summary(inputs, growth, f"memory grew by {growth} bytes" if growth > MAX_GROWTH else None)
