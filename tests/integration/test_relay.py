@@ -15,6 +15,7 @@ from shared.telemetry import Telemetry
 from tests.support.waiting import eventually
 
 FEED = redis_keys.FEED_PRICES
+RELAYED = b'tickwire_relay_messages_total{feed="feed:prices"}'
 
 
 @asynccontextmanager
@@ -45,7 +46,9 @@ async def test_of_two_replicas_one_appends_and_the_other_follows_at_once_when_it
         async with relaying(bus, "third"):
             await publish_until(bus, "one", 1)
         await publish_until(bus, "two", 2)
-        assert b'tickwire_relay_messages_total{feed="feed:prices"} 2.0' in second.exposition("")[0]
+        await eventually(
+            lambda: second.exposition("")[0], "counted", lambda text: RELAYED + b" 2.0" in text
+        )  # counted behind the append
     assert await bus.get(redis_keys.relay_lease(FEED)) is None, "given back, not left to run out"
     async with relaying(bus, "fourth"):
         await eventually(lambda: owner(bus), "an owner", lambda name: name == "fourth")
@@ -65,4 +68,4 @@ async def test_who_lost_the_lease_unknowingly_appends_nothing_and_stands_by(bus:
 
         await eventually(unsubscribed, "it has let go")
         assert await bus.length(FEED) == 0
-        assert b'tickwire_relay_messages_total{feed="feed:prices"} 0.0' in telemetry.exposition("")[0]
+        assert RELAYED + b" 0.0" in telemetry.exposition("")[0]
