@@ -4,7 +4,7 @@ The algorithm is pinned by configuration and never taken from the token's header
 a public key can never be used as an HMAC secret. Time is an argument.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +14,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
+from shared.rights import Rights, SymbolPatterns
 from shared.settings import setting
 
 MAX_TOKEN_LENGTH: Final = 4096
@@ -66,6 +67,9 @@ class Identity:
     user_id: str
     role: str | None
     expires: int
+    issued: int | None = None
+    token_id: str | None = None
+    rights: Rights = field(default_factory=Rights)
 
     @property
     def is_admin(self) -> bool:
@@ -87,6 +91,8 @@ class AuthFailure(StrEnum):
     WRONG_ISSUER = "wrong_issuer"
     WRONG_AUDIENCE = "wrong_audience"
     NO_KEY = "no_key"
+    REVOKED = "revoked"
+    KEYS_AWAITED = "keys_awaited"
 
 
 class AuthError(Exception):
@@ -137,7 +143,13 @@ class TokenVerifier:
             raise AuthError(AuthFailure.BAD_CLAIM)
         if not isinstance(role, str | None):
             raise AuthError(AuthFailure.BAD_CLAIM)
-        return Identity(user_id, role, expires)
+        patterns = claims.get("symbols")
+        rights = Rights(
+            None if patterns is None else SymbolPatterns(tuple(patterns)),
+            claims.get("max_hz"),
+            claims.get("delay_s", 0),
+        )
+        return Identity(user_id, role, expires, claims.get("iat"), claims.get("jti"), rights)
 
     def _decode(self, token: str) -> dict[str, Any]:
         try:

@@ -12,6 +12,7 @@ from protocol.socketio.msgpack_parser import MsgpackParser
 from protocol.socketio.parser import Limits, Parsers
 from services.gateway.arrivals import Arrivals, Greeting
 from services.gateway.batches import batch_writers
+from services.gateway.catalogue import Catalogue
 from services.gateway.catch_up import CatchUp
 from services.gateway.chart_answers import ChartAnswers
 from services.gateway.chart_fanout import ChartFanout
@@ -37,6 +38,7 @@ from services.gateway.server import Mount, Server, ServerSettings
 from services.gateway.sessions import Sessions
 from services.gateway.settings import GatewaySettings
 from services.gateway.subscriptions import Subscriber
+from services.gateway.tokens import Tokens
 from services.gateway.trade_feed import TradeFeed
 from services.gateway.vitals import Feeds, Vitals
 from services.gateway.websocket import WebSocketLimits
@@ -73,7 +75,10 @@ class GatewayApp:
         self._metrics = MetricsFeed(runtime.bus, self._fanout)
         chart_fanout = ChartFanout(hub, encoder, payloads, flusher, self._fanout.delivered)
         answers = ChartAnswers(encoder, payloads)
-        self._chart_requests = ChartRequests(chart_fanout, answers, flusher, settings.max_subscriptions)
+        self._catalogue = Catalogue(runtime.bus, settings.symbols)
+        self._chart_requests = ChartRequests(
+            chart_fanout, answers, flusher, self._catalogue, settings.max_subscriptions
+        )
         self._charts = self._make_chart_feed(chart_fanout)
         self._chart_requests.read_from(self._charts)
         subscriber = Subscriber(
@@ -83,7 +88,14 @@ class GatewayApp:
         self._sessions = self._make_sessions(lambda outbox: handlers.drained(outbox), log_fanout)  # noqa: PLW0108 - made below
         recovery = Recovery(runtime.bus, self._sessions, self._trades, log_fanout, flusher, runtime.tasks.spawn)
         pacer = Pacer(asyncio.get_running_loop(), subscriber, encoder, self._fanout.delivered, settings.price_batch_ms)
-        arrivals = self._make_arrivals(auth, hub, subscriber, pacer, recovery)
+        self._tokens = Tokens(
+            TokenVerifier(auth),
+            lambda _identity: False,
+            runtime.clock,
+            settings.auth_grace_ms / 1000,
+            settings.max_delay_seconds,
+        )
+        arrivals = self._make_arrivals(hub, subscriber, pacer, recovery)
         handlers = self._make_handlers(hub, subscriber, catch_up, pacer, arrivals)
         socket_settings = ConnectionSettings(parsers=parsers, connect_timeout=settings.connect_timeout_ms / 1000)
         self._server = self._make_server(
@@ -98,9 +110,11 @@ class GatewayApp:
         """Read the last minutes of the logs, then let clients in."""
         tasks = self._runtime.tasks
         await keep_trying("trade-feed-start", self._trades.start)
+        await self._catalogue.start()
         tasks.spawn("price-feed", self._prices.run())
         self._runtime.health.add_check("prices", self._prices.check)
         tasks.spawn("trade-feed", self._trades.run())
+        tasks.spawn("catalogue", self._catalogue.run())
         tasks.spawn("sessions", self._sessions.run())
         tasks.spawn("metrics-feed", self._metrics.run())
         tasks.spawn("chart-feed", self._charts.run())
@@ -171,9 +185,7 @@ class GatewayApp:
             beat=lambda session: log_fanout.beat(session.outbox, self._trades.cursor),
         )
 
-    def _make_arrivals(
-        self, auth: AuthSettings, hub: Hub, subscriber: Subscriber, pacer: Pacer, recovery: Recovery
-    ) -> Arrivals:
+    def _make_arrivals(self, hub: Hub, subscriber: Subscriber, pacer: Pacer, recovery: Recovery) -> Arrivals:
         return Arrivals(
             greeting=Greeting(self._runtime.instance, version("tickwire")),
             clock=self._runtime.clock,
@@ -184,7 +196,7 @@ class GatewayApp:
             feed=self._trades,
             sessions=self._sessions,
             recovery=recovery,
-            verifier=TokenVerifier(auth),
+            tokens=self._tokens,
             auth_mode=self._settings.auth_mode,
         )
 
@@ -200,6 +212,8 @@ class GatewayApp:
             catch_up=catch_up,
             pacer=pacer,
             arrivals=arrivals,
+            tokens=self._tokens,
+            catalogue=self._catalogue,
             rates=EventRates(settings.rate_limit_default, settings.rate_limit_burst, settings.event_rates()),
             max_subscriptions=settings.max_subscriptions,
             max_symbols=settings.max_symbols_per_request,

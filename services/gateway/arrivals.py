@@ -5,7 +5,7 @@ Used by `handlers.py`. What a client sees when it comes in: what it missed, if i
 """
 
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -16,20 +16,24 @@ from services.gateway.client import INVALID_NAMESPACE, Client
 from services.gateway.cursor import position_of
 from services.gateway.hub import Hub
 from services.gateway.limits import ClientLimits
+from services.gateway.member import Member
 from services.gateway.outbox import Outbox
 from services.gateway.pace import SLOW_ENDINGS, Pace, PaceRecord
 from services.gateway.pacing import Pacer
-from services.gateway.payloads import Payload, identity_payload
+from services.gateway.payloads import Payload, error_payload, identity_payload
 from services.gateway.recovery import Claim, Gap, Missed, Recovery, Restored
 from services.gateway.requests import RequestError
 from services.gateway.sessions import Session, Sessions
 from services.gateway.subscriptions import Delivery, Subscriber, Subscriptions
+from services.gateway.tokens import Tokens
 from services.gateway.trade_feed import TradeFeed
 from shared.clock import Clock
-from shared.identity import AuthError, AuthFailure, Identity, TokenVerifier
+from shared.identity import Identity
 from shared.names import error_codes, events
 from shared.names.close_reasons import CloseReason
+from shared.names.error_codes import SYMBOL_NOT_GRANTED
 from shared.names.events import NAMESPACE, ClientEvent, ServerEvent
+from shared.rights import Rights
 
 SID_BYTES: Final = 15
 
@@ -37,27 +41,6 @@ RECOVER: Final = "recover"
 """Key of the auth payload: False opts out of recovery, and of cursors."""
 
 _UNCHANGING: Final = frozenset({ClientEvent.RESYNC_PRICE})
-
-
-class Member:
-    """What the gateway keeps of one client in the namespace.
-
-    Attributes:
-        identity: whom it speaks for.
-        limits: how much it may ask for.
-        missed: what it has not got yet since it came back; then it joins the rooms of its log later.
-        session: what it can come back to, if it wants.
-        subscriptions: what it gets.
-    """
-
-    __slots__ = ("identity", "limits", "missed", "session", "subscriptions")
-
-    def __init__(self, subscriptions: Subscriptions, limits: ClientLimits, session: Session | None) -> None:
-        self.identity: Identity | None = None
-        self.limits = limits
-        self.missed: Missed | None = None
-        self.session = session
-        self.subscriptions = subscriptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +66,7 @@ class Arrivals:
         feed: TradeFeed,
         sessions: Sessions,
         recovery: Recovery,
-        verifier: TokenVerifier,
+        tokens: Tokens,
         auth_mode: Literal["optional", "required"],
     ) -> None:
         self._greeting = greeting
@@ -95,7 +78,7 @@ class Arrivals:
         self._feed = feed
         self._sessions = sessions
         self._recovery = recovery
-        self._verifier = verifier
+        self._tokens = tokens
         self._token_required = auth_mode == "required"
 
     def connect(self, client: Client, namespace: str, auth: Mapping[str, Value], limits: ClientLimits) -> None:
@@ -110,51 +93,53 @@ class Arrivals:
         token = auth.get("token")
         if token is None and self._token_required:
             raise RequestError(error_codes.AUTHENTICATION_REQUIRED)
-        identity = None if token is None else self.identify(token)
+        identity = None if token is None else self._tokens.check(token)
         pid, offset = auth.get("pid"), auth.get("offset")
         outbox = client.outbox
         outbox.recovers = auth.get(RECOVER) is not False and not client.connection.is_from_python
         if not outbox.recovers or not isinstance(pid, str):
             self._enter(client, limits, identity, None)
             return
-        user = None if identity is None else identity.user_id
-        claim = Claim(outbox, lambda: client.is_open, pid, offset if isinstance(offset, str) else None, user)
+        offset = offset if isinstance(offset, str) else None
+        claim = Claim(outbox, lambda: client.is_open, pid, offset, identity)
         self._recovery.begin(
             claim,
             lambda outcome: self._enter(client, limits, identity, outcome, pid),
             lambda missed: self._join_log(client, missed),
         )
 
-    def identify(self, token: Value) -> Identity:
-        """Check a token.
+    def become(self, client: Client, member: Member, identity: Identity) -> list[tuple[str, str]]:
+        """Take an identity, leaving the rooms of the one before, and keep to its rights.
 
-        Raises:
-            RequestError: it is not accepted.
+        Returns:
+            What was subscribed and is not granted any more, as (event, symbol); the client has been told.
         """
-        try:
-            if not isinstance(token, str):
-                raise AuthError(AuthFailure.MALFORMED)
-            return self._verifier.verify(token, self._clock.now_ms())
-        except AuthError as error:
-            raise RequestError(error_codes.AUTHENTICATION_FAILED, reason=error.reason.value) from None
-
-    def become(self, client: Client, member: Member, identity: Identity) -> None:
-        """Take an identity, leaving the rooms of the one before."""
-        outbox, session = client.outbox, member.session
+        session = member.session
         if member.identity is not None:
             self._leave(member, events.user_room(member.identity.user_id))
-            self._hub.leave(events.ADMIN_ROOM, outbox)
-        member.identity = identity
+            self._hub.leave(events.ADMIN_ROOM, client.outbox)
         number = self._feed.user_log(identity.user_id)
         position = self._feed.positions[number]
-        if session is not None:
-            if session.user != identity.user_id:
-                session.user_since = position
-            session.identity = identity
+        if session is not None and session.user != identity.user_id:
+            session.user_since = position
         self._join(member, events.user_room(identity.user_id), number, position)
         if identity.is_admin:
-            self._hub.join(events.ADMIN_ROOM, outbox)
+            self._hub.join(events.ADMIN_ROOM, client.outbox)
+        lost = self._take(client, member, identity)
         client.emit(NAMESPACE, ServerEvent.AUTHENTICATED, identity_payload(identity))
+        return lost
+
+    def renew(self, client: Client, member: Member, identity: Identity) -> list[tuple[str, str]]:
+        """Take a newer token of the same user: no notification is missed. Returns as `become`.
+
+        Raises:
+            RequestError: it is another user's, or the client has none yet.
+        """
+        if member.identity is None or member.identity.user_id != identity.user_id:
+            raise RequestError(error_codes.WRONG_USER)
+        if not identity.is_admin:
+            self._hub.leave(events.ADMIN_ROOM, client.outbox)
+        return self._take(client, member, identity)
 
     def join_trades(self, member: Member, symbol: str) -> None:
         """Subscribe trades from here on; harmless when subscribed."""
@@ -182,8 +167,9 @@ class Arrivals:
         finally:
             self._sessions.save(session)
 
-    def left(self, member: Member, ended: CloseReason | None) -> None:
+    def left(self, client: Client, member: Member, ended: CloseReason | None) -> None:
         """A client's connection has ended, or it has left for good."""
+        self._tokens.forget(client)
         outbox = member.subscriptions.outbox
         if member.missed is not None:
             member.missed.abandoned = True
@@ -235,8 +221,32 @@ class Arrivals:
             self.become(client, member, identity)
         if isinstance(outcome, Restored):
             self._restore(member, outcome, client.connection.now)
+            _tell_lost(client, outcome.lost)
         if session is not None:
             self._sessions.save(session)
+
+    def _take(self, client: Client, member: Member, identity: Identity) -> list[tuple[str, str]]:
+        member.identity = identity
+        if member.session is not None:
+            member.session.identity = identity
+        lost = self._keep_to(member, identity.rights)
+        _tell_lost(client, lost)
+        self._tokens.watch(client, member)
+        return lost
+
+    def _keep_to(self, member: Member, rights: Rights) -> list[tuple[str, str]]:
+        """Take rights, leaving what they do not grant."""
+        subscriptions = member.subscriptions
+        lost: list[tuple[str, str]] = [
+            (ClientEvent.SUBSCRIBE_PRICE, symbol) for symbol in self._subscriber.change_rights(subscriptions, rights)
+        ]
+        for symbol in [symbol for symbol in subscriptions.trades() if not rights.allows(symbol)]:
+            self.leave_trades(member, symbol)
+            lost.append((ClientEvent.SUBSCRIBE_TRADES, symbol))
+        for symbol in {symbol for symbol, _ in subscriptions.charts() if not rights.allows(symbol)}:
+            self._charts.leave(subscriptions, symbol)
+            lost.append((ClientEvent.SUBSCRIBE_CHART, symbol))
+        return lost
 
     def _join(self, member: Member, room: str, number: int, position: int) -> None:
         """Join a room of the log, or have its entries join what the client is still being given."""
@@ -280,7 +290,8 @@ class Arrivals:
             subscriptions.trades()[symbol] = position_of(joined)
         by_form: dict[bool, list[str]] = {False: [], True: []}
         for symbol, (as_batch, interval_ms) in saved.prices.items():
-            self._subscriber.join_price(subscriptions, symbol, Delivery(as_batch, interval_ms))
+            delivery = self._subscriber.granted(subscriptions, Delivery(as_batch, interval_ms))
+            self._subscriber.join_price(subscriptions, symbol, delivery)
             by_form[as_batch].append(symbol)
         for as_batch, symbols in by_form.items():
             self._subscriber.send_current(subscriptions, symbols, as_batch=as_batch)
@@ -288,3 +299,8 @@ class Arrivals:
             self._charts.restore(subscriptions, symbol, interval, outcome.since_ms)
         if saved.metrics and member.identity is not None and member.identity.is_admin:
             self._hub.join(events.ADMIN_ROOM, subscriptions.outbox)
+
+
+def _tell_lost(client: Client, lost: Iterable[tuple[str, str]]) -> None:
+    for event, symbol in lost:
+        client.emit(NAMESPACE, ServerEvent.ERROR, error_payload(SYMBOL_NOT_GRANTED, event=event, symbol=symbol))

@@ -13,6 +13,7 @@ from math import inf
 from typing import Final, NamedTuple
 
 from protocol.socketio.packets import Value
+from services.gateway.catalogue import Catalogue
 from services.gateway.chart_answers import ChartAnswers, Wanted
 from services.gateway.chart_fanout import ChartFanout
 from services.gateway.chart_feed import ChartFeed
@@ -62,7 +63,15 @@ class ChartRequests:
 
     _feed: ChartFeed
 
-    def __init__(self, fanout: ChartFanout, answers: ChartAnswers, flusher: Flusher, max_subscriptions: int) -> None:
+    def __init__(
+        self,
+        fanout: ChartFanout,
+        answers: ChartAnswers,
+        flusher: Flusher,
+        catalogue: Catalogue,
+        max_subscriptions: int,
+    ) -> None:
+        self._catalogue = catalogue
         self._fanout = fanout
         self._answers = answers
         self._flusher = flusher
@@ -92,6 +101,7 @@ class ChartRequests:
         symbol, interval, options = _read_arguments(request)
         if interval is None:
             raise _bad_interval()
+        self._catalogue.check(symbol, subscriptions.rights)
         wanted = _read_options(options)
         charts = subscriptions.charts()
         series = charts.get((symbol, interval))
@@ -120,6 +130,11 @@ class ChartRequests:
         if interval is not None:
             answer["interval"] = interval
         request.succeed(answer)
+
+    def leave(self, subscriptions: Subscriptions, symbol: str) -> None:
+        """Leave all charts of a symbol."""
+        for interval in INTERVALS:
+            self._leave(subscriptions, symbol, interval)
 
     def restore(self, subscriptions: Subscriptions, symbol: str, interval: str, since_ms: int) -> None:
         """Watch a chart on behalf of a client that has come back, and send every bar since it was last here."""

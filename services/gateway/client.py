@@ -5,6 +5,7 @@ app, say) can stand on the same stack.
 """
 
 from collections.abc import Mapping
+from math import inf
 from typing import Final, Protocol, assert_never
 
 from protocol.socketio.connection import Connection, ConnectionSettings
@@ -18,6 +19,8 @@ from services.gateway.outbox import Flusher, Outbox
 from shared.names.close_reasons import KICKED, CloseReason
 
 INVALID_NAMESPACE: Final = "Invalid namespace"
+SHORTEST_WAIT_S: Final = 0.05
+"""Clocks that disagree a little must not make anybody spin."""
 
 
 class Namespaces(Protocol):
@@ -38,6 +41,9 @@ class Namespaces(Protocol):
     def drained(self, outbox: Outbox) -> None:
         """A client that was behind takes more."""
 
+    def woken(self, client: "Client") -> None:
+        """The time for which `client.wake_after` asked has passed."""
+
 
 class Client:
     """One client, from the opening of its connection on.
@@ -47,7 +53,7 @@ class Client:
         member: what the application keeps of it.
     """
 
-    __slots__ = ("_encoder", "_flusher", "_namespaces", "_outbox", "_socket", "connection", "member")
+    __slots__ = ("_encoder", "_flusher", "_namespaces", "_outbox", "_socket", "_wake_at", "connection", "member")
 
     def __init__(
         self,
@@ -63,6 +69,7 @@ class Client:
         self._flusher = flusher
         self._namespaces = namespaces
         self._outbox: Outbox | None = None
+        self._wake_at = inf
         self.member: object = None
 
     @property
@@ -112,12 +119,22 @@ class Client:
         self._send(self._socket.disconnect(namespace))
         self._namespaces.left(self, namespace, None)
 
-    def kick(self) -> None:
+    def kick(self, reason: CloseReason = KICKED) -> None:
         """Put the client out of every namespace, then end its connection; it does not come back by itself."""
         for namespace in self._socket.namespaces:
             self.disconnect(namespace)
+        self.end(reason)
+
+    def end(self, reason: CloseReason) -> None:
+        """End the connection behind all that the client was told; it comes back if the reason says so."""
+        self.outbox.release()
         self.outbox.flush()
-        self.connection.end(KICKED)
+        self.connection.end(reason)
+
+    def wake_after(self, seconds: float) -> None:
+        """Have `Namespaces.woken` called then; one time at most is remembered."""
+        self._wake_at = self.connection.now + max(seconds, SHORTEST_WAIT_S)
+        self.connection.rearm()
 
     # `Application`
 
@@ -154,8 +171,8 @@ class Client:
             self._outbox.drop()
 
     def next_deadline(self) -> float:
-        """The protocol's."""
-        return self._socket.next_deadline()
+        """The protocol's, or the application's."""
+        return min(self._socket.next_deadline(), self._wake_at)
 
     def handle_deadline(self, now: float) -> None:
         """Let it pass.
@@ -164,6 +181,9 @@ class Client:
             PeerError: the client was too slow.
         """
         self._socket.handle_deadline(now)
+        if now >= self._wake_at:
+            self._wake_at = inf
+            self._namespaces.woken(self)
 
     def _send(self, messages: tuple[MessageData, ...]) -> None:
         self.outbox.send(frame_messages(messages))

@@ -10,21 +10,24 @@ from typing import Final
 
 from protocol.socketio.happenings import AckReceived, EventReceived
 from protocol.socketio.packets import Value
-from services.gateway.arrivals import Arrivals, Member
+from services.gateway.arrivals import Arrivals
+from services.gateway.catalogue import Catalogue
 from services.gateway.catch_up import CatchUp
 from services.gateway.chart_requests import ChartRequests
 from services.gateway.client import Client
 from services.gateway.hub import Hub
 from services.gateway.limits import ClientLimits, EventRates
+from services.gateway.member import Member
 from services.gateway.outbox import Outbox
 from services.gateway.pacing import Pacer
 from services.gateway.payloads import Payload, identity_payload
 from services.gateway.requests import Request, RequestError, check_room_for_one, check_symbol, shown_symbol
 from services.gateway.subscriptions import IMMEDIATE, Delivery, Subscriber
+from services.gateway.tokens import Tokens, lost_items
 from services.gateway.windows import Windows
 from shared.log import get_logger
 from shared.names import error_codes, events
-from shared.names.close_reasons import CloseReason
+from shared.names.close_reasons import KEYS_AWAITED, CloseReason
 from shared.names.error_codes import ErrorCode
 from shared.names.events import ClientEvent
 
@@ -51,6 +54,8 @@ class Handlers:
         catch_up: CatchUp,
         pacer: Pacer,
         arrivals: Arrivals,
+        tokens: Tokens,
+        catalogue: Catalogue,
         rates: EventRates,
         max_subscriptions: int,
         max_symbols: int,
@@ -62,6 +67,8 @@ class Handlers:
         self._catch_up = catch_up
         self._pacer = pacer
         self._arrivals = arrivals
+        self._tokens = tokens
+        self._catalogue = catalogue
         self._rates = rates
         self._max_subscriptions = max_subscriptions
         self._max_symbols = max_symbols
@@ -73,6 +80,7 @@ class Handlers:
         charts = self._charts
         return {
             ClientEvent.AUTHENTICATE: self._authenticate,
+            ClientEvent.AUTH_REFRESH: self._refresh,
             ClientEvent.SUBSCRIBE_PRICE: self._subscribe_price,
             ClientEvent.UNSUBSCRIBE_PRICE: self._unsubscribe_price,
             ClientEvent.RESYNC_PRICE: self._resync_price,
@@ -92,7 +100,10 @@ class Handlers:
             self._arrivals.connect(client, namespace, auth, ClientLimits(self._rates))
         except RequestError as error:
             self._count_error(error.error)
-            client.refuse(namespace, error.error.message, error.payload)
+            if error.error is error_codes.KEYS_AWAITED:  # a refusal would keep it away for good
+                client.connection.end(KEYS_AWAITED)
+            else:
+                client.refuse(namespace, error.error.message, error.payload)
 
     def event(self, client: Client, received: EventReceived) -> None:
         """Count, limit and answer one event."""
@@ -129,10 +140,14 @@ class Handlers:
         """Leave every room."""
         member, client.member = client.member, None
         if isinstance(member, Member):
-            self._arrivals.left(member, ended)
+            self._arrivals.left(client, member, ended)
             self._charts.depart(member.subscriptions)
             self._subscriber.depart(member.subscriptions)
             log.debug("client_left", namespace=namespace)
+
+    def woken(self, client: Client) -> None:
+        """Its token wants to be looked at."""
+        self._tokens.look(client)
 
     def drained(self, outbox: Outbox) -> None:
         """Bring a client that was behind up to date."""
@@ -145,16 +160,23 @@ class Handlers:
     # The events
 
     def _authenticate(self, request: Request, member: Member) -> None:
-        identity = self._arrivals.identify(request.text(0, "token"))
+        identity = self._tokens.check(request.text(0, "token"))
         request.succeed(identity_payload(identity))
         self._arrivals.become(request.client, member, identity)
 
+    def _refresh(self, request: Request, member: Member) -> None:
+        identity = self._tokens.check(request.text(0, "token"))
+        lost = self._arrivals.renew(request.client, member, identity)
+        request.succeed({**identity_payload(identity), "unsubscribed": lost_items(lost)})
+
     def _subscribe_price(self, request: Request, member: Member) -> None:
-        delivery = self._delivery(request.options(1, PRICE_OPTIONS))
+        asked = self._delivery(request.options(1, PRICE_OPTIONS))
+        delivery = self._subscriber.granted(member.subscriptions, asked)
         joined: dict[str, None] = {}  # a symbol may be named twice
 
         def join(symbol: str) -> Payload:
             subscriptions = member.subscriptions
+            self._catalogue.check(symbol, subscriptions.rights)
             if symbol not in subscriptions.prices():
                 check_room_for_one(len(subscriptions), self._max_subscriptions)
             self._subscriber.join_price(subscriptions, symbol, delivery)
@@ -184,6 +206,7 @@ class Handlers:
 
     def _subscribe_trades(self, request: Request, member: Member) -> None:
         def join(symbol: str) -> Payload:
+            self._catalogue.check(symbol, member.subscriptions.rights)
             if symbol not in member.subscriptions.trades():
                 check_room_for_one(len(member.subscriptions), self._max_subscriptions)
             self._arrivals.join_trades(member, symbol)

@@ -112,7 +112,15 @@ def batch_extras(
 
 def identity_payload(identity: Identity) -> Payload:
     """`authenticated`, and the ack of `authenticate`."""
-    return {"sub": identity.user_id, "role": identity.role, "exp": identity.expires}
+    payload: Payload = {"sub": identity.user_id, "role": identity.role, "exp": identity.expires}
+    rights = identity.rights
+    if rights.symbols is not None:
+        payload["symbols"] = list(rights.symbols.patterns)
+    if rights.max_hz is not None:
+        payload["max_hz"] = rights.max_hz
+    if rights.delay_s:
+        payload["delay_s"] = rights.delay_s
+    return payload
 
 
 def error_payload(error: ErrorCode, **facts: Value) -> Payload:

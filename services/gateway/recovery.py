@@ -12,10 +12,12 @@ fast as the socket takes it, and rooms are joined at the end of that.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
+
+from msgspec import structs
 
 from services.gateway.cursor import Cursor, id_of, ms_of, position_of, read_cursor
 from services.gateway.log_fanout import LogFanout
@@ -25,10 +27,13 @@ from services.gateway.sessions import Sessions
 from services.gateway.trade_feed import TradeFeed
 from shared.bus.errors import BusUnavailableError
 from shared.bus.redis_bus import RedisBus
+from shared.identity import Identity
 from shared.log import get_logger
 from shared.messages import SavedSession
 from shared.names import events
 from shared.names.close_reasons import FELL_BEHIND
+from shared.names.events import ClientEvent
+from shared.rights import Rights
 
 log = get_logger(__name__)
 
@@ -79,6 +84,7 @@ class Restored:
         frames: entries that it missed, the first of them.
         cursor: where it is when it has got those.
         missed: what is still to come.
+        lost: (event, symbol) of what its token does not grant any more.
     """
 
     saved: SavedSession
@@ -87,6 +93,7 @@ class Restored:
     frames: bytes
     cursor: str
     missed: "Missed"
+    lost: Sequence[tuple[str, str]] = ()
 
 
 class _GapError(Exception):
@@ -104,14 +111,37 @@ class Claim:
         is_open: whether that connection still lives.
         pid: its secret.
         offset: the newest cursor that it has seen, if it has one.
-        user: whom its token proves to be there, if anybody.
+        identity: whom its token proves to be there, if anybody.
     """
 
     outbox: Outbox
     is_open: Callable[[], bool]
     pid: str
     offset: str | None
-    user: str | None
+    identity: Identity | None
+
+    @property
+    def user(self) -> str | None:
+        """`sub` of its token."""
+        return None if self.identity is None else self.identity.user_id
+
+    def split(self, saved: SavedSession) -> tuple[SavedSession, list[tuple[str, str]]]:
+        """What it is still granted of what it was subscribed to, and the rest as (event, symbol)."""
+        allows = (Rights() if self.identity is None else self.identity.rights).allows
+        lost: list[tuple[str, str]] = [
+            *((ClientEvent.SUBSCRIBE_PRICE, symbol) for symbol in saved.prices if not allows(symbol)),
+            *((ClientEvent.SUBSCRIBE_TRADES, symbol) for symbol in saved.trades if not allows(symbol)),
+            *((ClientEvent.SUBSCRIBE_CHART, symbol) for symbol, _ in saved.charts if not allows(symbol)),
+        ]
+        if not lost:
+            return saved, lost
+        kept = structs.replace(
+            saved,
+            prices={symbol: item for symbol, item in saved.prices.items() if allows(symbol)},
+            trades={symbol: item for symbol, item in saved.trades.items() if allows(symbol)},
+            charts=[chart for chart in saved.charts if allows(chart[0])],
+        )
+        return kept, lost
 
 
 @dataclass(slots=True)
@@ -259,6 +289,7 @@ class Recovery:
             saved = await self._sessions.take(claim.pid, owner, claim.user)
             if saved is None:
                 return Gap(GapReason.EXPIRED, since_ms)
+            saved, lost = claim.split(saved)
             missed = self._missed(saved, Cursor(positions))
             await self._reach(missed)
             frames = await self._next_chunk(claim, missed)
@@ -267,7 +298,7 @@ class Recovery:
         except BusUnavailableError as error:
             log.warning("recovery_failed", error=str(error))
             return Gap(GapReason.UNAVAILABLE, since_ms)
-        return Restored(saved, owner, since_ms, frames, str(missed.cursor), missed)
+        return Restored(saved, owner, since_ms, frames, str(missed.cursor), missed, lost)
 
     def _missed(self, saved: SavedSession, cursor: Cursor) -> Missed:
         missed = Missed(cursor)

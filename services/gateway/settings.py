@@ -27,6 +27,15 @@ class GatewaySettings:
     auth_mode: Literal["optional", "required"] = setting(
         "optional", "`required` refuses a client that connects without a token"
     )
+    auth_grace_ms: Positive = setting(
+        25_000, "a connection outlives its token so long, until it is closed for the client to bring a new one", "ms"
+    )
+    symbols: tuple[str, ...] = setting(
+        (),
+        "symbols that clients may name: patterns with `*`, or `known` for those that have ever had a price",
+        shown_default="any",
+    )
+    max_delay_seconds: Annotated[int, msgspec.Meta(ge=1, le=3_600)] = setting(900, "longest `delay_s` of a token", "s")
     ping_interval_ms: Positive = setting(25_000, "between Engine.IO pings", "ms")
     ping_timeout_ms: Positive = setting(20_000, "for the pong", "ms")
     connect_timeout_ms: Positive = setting(45_000, "to join a namespace after the handshake", "ms")
@@ -58,7 +67,7 @@ class GatewaySettings:
     rate_limit_default: Positive = setting(10, "events a second per connection and event name", "1/s")
     rate_limit_burst: Positive = setting(50, "events at once, per connection and event name")
     rate_limits: tuple[str, ...] = setting(
-        ("authenticate=1",), "other rates by event, such as `authenticate=1,subscribe:price=20`", "1/s"
+        ("authenticate=1", "auth:refresh=1"), "other rates by event, such as `authenticate=1,subscribe:price=20`", "1/s"
     )
     max_frames_per_second: Positive = setting(
         50, "WebSocket frames, or packets in long-polling POSTs, from one client; four times as many at once", "1/s"

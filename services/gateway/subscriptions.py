@@ -14,6 +14,7 @@ from services.gateway.price_feed import PriceFeed
 from services.gateway.windows import Windows
 from shared.clock import Clock
 from shared.names import events
+from shared.rights import Rights
 
 Audience = Literal["everyone", "subscribers", "off"]
 
@@ -36,6 +37,7 @@ class Delivery:
 
 
 IMMEDIATE = Delivery(as_batch=False, interval_ms=0)
+ALL_RIGHTS = Rights()
 
 
 class Subscriptions:
@@ -45,14 +47,16 @@ class Subscriptions:
         outbox: the client's.
         gone: whether it has left.
         pace_ms: least time between two prices of a symbol, whatever it asked for; 0 while it is not slow.
+        rights: what its token grants; all there is for a client without one.
     """
 
-    __slots__ = ("_charts", "_prices", "_trades", "gone", "outbox", "pace_ms")
+    __slots__ = ("_charts", "_prices", "_trades", "gone", "outbox", "pace_ms", "rights")
 
     def __init__(self, outbox: Outbox) -> None:
         self.outbox = outbox
         outbox.member = self
         self.pace_ms = 0
+        self.rights = ALL_RIGHTS
         self._prices: dict[str, Delivery] | None = None
         self._trades: dict[str, int] | None = None
         self._charts: dict[tuple[str, str], Series] | None = None
@@ -133,6 +137,23 @@ class Subscriber:
         if delivery.as_batch:
             self._settle_audience(subscriptions)
 
+    def granted(self, subscriptions: Subscriptions, delivery: Delivery) -> Delivery:
+        """What a client gets that asks for this: no more often than its token allows."""
+        max_hz = subscriptions.rights.max_hz
+        return delivery if max_hz is None else delivery.at_pace(self._windows.granted(max_hz))
+
+    def change_rights(self, subscriptions: Subscriptions, rights: Rights) -> list[str]:
+        """Take other rights: keep to them in what is subscribed; returns the prices that were lost."""
+        subscriptions.rights = rights
+        prices = subscriptions.prices()
+        lost = [symbol for symbol in prices if not rights.allows(symbol)]
+        for symbol in lost:
+            self.leave_price(subscriptions, symbol)
+        for symbol, delivery in list(prices.items()):
+            self.join_price(subscriptions, symbol, self.granted(subscriptions, delivery))
+        self._settle_audience(subscriptions)
+        return lost
+
     def change_pace(self, subscriptions: Subscriptions, pace_ms: int) -> None:
         """Deliver all its prices no more often than that from now on, 0: as it asked for.
 
@@ -196,7 +217,8 @@ class Subscriber:
         """The whole market is for clients without batches of their own; who comes back to it gets all of it once."""
         outbox = subscriptions.outbox
         everyone = self._windows.crowd(subscriptions.pace_ms)
-        if any(delivery.as_batch for delivery in subscriptions.prices().values()):
+        own = any(delivery.as_batch for delivery in subscriptions.prices().values())
+        if own or not subscriptions.rights.whole_market:
             everyone.discard(outbox)
             outbox.owes_market = False
         elif self._audience == "everyone" and outbox not in everyone:

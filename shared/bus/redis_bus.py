@@ -157,6 +157,10 @@ class RedisBus:
         """A whole hash, empty where there is none."""
         return cast("dict[bytes, bytes]", await self._run(key, lambda client: client.hgetall(key)))
 
+    async def hash_length(self, key: str) -> int:
+        """How many fields a hash has."""
+        return cast("int", await self._run(key, lambda client: client.hlen(key)))
+
     async def hash_set(self, key: str, values: Mapping[str, bytes]) -> None:
         """Set fields of a hash."""
         await self._run(key, lambda client: client.hset(key, mapping=cast("Any", values)))

@@ -43,6 +43,13 @@ FELL_BEHIND: Final = CloseReason(1008, "fell_behind", "further behind the trade 
 BUFFER_FULL: Final = CloseReason(None, "buffer_full", "more unsent bytes than `MAX_BUFFERED_BYTES`", abrupt=True)
 SERVER_STOPPING: Final = CloseReason(1012, "server_stopping", "the gateway stops")
 MOVED: Final = CloseReason(None, "moved", "the client has come back on another connection")
+TOKEN_EXPIRED: Final = CloseReason(
+    4401, "token_expired", "the token expired and was not replaced in time; the client comes back with a new one"
+)
+TOKEN_REVOKED: Final = CloseReason(4403, "token_revoked", "the token, or its user, was revoked", reconnect=False)
+KEYS_AWAITED: Final = CloseReason(
+    1013, "keys_awaited", "the token names a key that is being fetched from `JWT_JWKS_URL`; the client tries again"
+)
 KICKED: Final = CloseReason(None, "kicked", "told to leave by DISCONNECT", reconnect=False)
 
 ALL: Final = (
@@ -60,5 +67,8 @@ ALL: Final = (
     BUFFER_FULL,
     SERVER_STOPPING,
     MOVED,
+    TOKEN_EXPIRED,
+    TOKEN_REVOKED,
+    KEYS_AWAITED,
     KICKED,
 )

@@ -22,15 +22,23 @@ UNKNOWN_EVENT: Final = ErrorCode(102, "Unknown event", "no such event; see the t
 BAD_ARGUMENT: Final = ErrorCode(103, "Bad argument", "`field` is missing, has the wrong type or is out of range")
 TOO_MANY_ITEMS: Final = ErrorCode(104, "Too many symbols in one request", "more than `limit`; split the request")
 NOT_ALLOWED: Final = ErrorCode(105, "Not allowed", "the token does not grant this; `required` says what would")
+WRONG_USER: Final = ErrorCode(106, "Token of another user", "`auth:refresh` keeps the user; `authenticate` changes it")
 INVALID_SYMBOL: Final = ErrorCode(201, "Invalid symbol", "not 1 to 32 of `A-Z a-z 0-9 . _ : / -`")
 SUBSCRIPTION_LIMIT: Final = ErrorCode(202, "Subscription limit reached", "`MAX_SUBSCRIPTIONS` of one connection")
 NOT_SUBSCRIBED: Final = ErrorCode(
     203, "Not subscribed", "`resync:price` without a subscription; `subscribe:chart` that was left before its answer"
 )
+SYMBOL_NOT_GRANTED: Final = ErrorCode(
+    204, "Symbol not granted", "the token's `symbols` do not have it; also told for what a new token no longer grants"
+)
+UNKNOWN_SYMBOL: Final = ErrorCode(205, "Unknown symbol", "not in the catalogue that `SYMBOLS` names")
 CHART_UNAVAILABLE: Final = ErrorCode(
     301, "Chart unavailable", "Redis did not answer in time; nothing is subscribed, ask again"
 )
 TOO_MANY_CHARTS: Final = ErrorCode(302, "Too many charts", "`MAX_CHARTS` different ones are watched at this gateway")
+KEYS_AWAITED: Final = ErrorCode(
+    303, "Keys awaited", "the token names a key that is being fetched; ask again in a second"
+)
 AUTHENTICATION_FAILED: Final = ErrorCode(401, "Authentication failed", "the token is refused; `reason` says why")
 AUTHENTICATION_REQUIRED: Final = ErrorCode(402, "Authentication required", "`AUTH_MODE=required` and no token given")
 
@@ -40,11 +48,15 @@ ALL: Final = (
     BAD_ARGUMENT,
     TOO_MANY_ITEMS,
     NOT_ALLOWED,
+    WRONG_USER,
     INVALID_SYMBOL,
     SUBSCRIPTION_LIMIT,
     NOT_SUBSCRIBED,
+    SYMBOL_NOT_GRANTED,
+    UNKNOWN_SYMBOL,
     CHART_UNAVAILABLE,
     TOO_MANY_CHARTS,
+    KEYS_AWAITED,
     AUTHENTICATION_FAILED,
     AUTHENTICATION_REQUIRED,
 )

@@ -27,6 +27,10 @@ class ClientEvent(_Named):
     """What a client may send. Each takes an optional ack."""
 
     AUTHENTICATE = ("authenticate", "(token): checks the token on an open connection and joins `user:{sub}`")
+    AUTH_REFRESH = (
+        "auth:refresh",
+        "(token): replaces the token of an open connection by a newer one of the same user; the ack's `unsubscribed: [{event, symbol}]` names what the new one no longer grants",  # noqa: E501 - one table cell
+    )
     SUBSCRIBE_PRICE = (
         "subscribe:price",
         '(symbol or [symbols], opts?): joins `price:{symbol}`; the current price follows the ack. opts: `{deliver: "update" or "batch", max_hz}`',  # noqa: E501 - one table cell
@@ -55,7 +59,16 @@ class ServerEvent(_Named):
         "cursor",
         "`{}`: once a minute, so that a client without trades can recover too; like `hello`, `trade:new` and `trade:notification` it ends in a text that is the client's place in the logs",  # noqa: E501 - one table cell
     )
-    AUTHENTICATED = ("authenticated", "`{sub, role, exp}`: after either kind of authentication")
+    AUTHENTICATED = (
+        "authenticated",
+        "`{sub, role, exp, symbols?, max_hz?, delay_s?}`: after either kind of authentication; the last three where the token restricts them",  # noqa: E501 - one table cell
+    )
+    AUTH_EXPIRING = ("auth:expiring", "`{exp}`: the token expires within a minute: send `auth:refresh`")
+    AUTH_EXPIRED = (
+        "auth:expired",
+        "`{exp}`: it has expired and nobody replaced it: the connection is closed next, and the stock client comes back with what its `auth` function gives it",  # noqa: E501 - one table cell
+    )
+    AUTH_REVOKED = ("auth:revoked", "`{}`: the token or its user was revoked: the client is disconnected for good")
     PRICE_UPDATE = (
         "price:update",
         "`{symbol, price, ts, seq, n, bid?, ask?, amount?, side?, venue?, state?, since?, snap?}`: `n` source ticks are folded into it, so the `seq` before plus `n` is this `seq`; `snap: 1` marks a restated current price; `state` of the feed is `live`, `stale` or `halted`, left out where it is `live` and the price not restated; `since` is when the other two began",  # noqa: E501 - one table cell

@@ -117,6 +117,9 @@ class SocketEcho:
             case "kick-transport":
                 client.kick()
 
+    def woken(self, _client: Client) -> None:
+        """Nobody asks to be woken."""
+
     def answered(self, client: Client, received: AckReceived) -> None:
         """Tell the client what it answered."""
         client.emit(received.namespace, "answer-was", *received.args)

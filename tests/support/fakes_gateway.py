@@ -8,6 +8,7 @@ from itertools import count
 from math import inf
 from typing import Any, Final, Literal, cast
 
+import jwt
 import msgspec
 
 from protocol.engineio.session import SessionSettings, Transport
@@ -18,6 +19,7 @@ from protocol.socketio.packets import Ack, Connect, Event, Packet, Value
 from protocol.socketio.parser import Limits, MessageData, Parsers, Pending
 from services.gateway.arrivals import Arrivals, Greeting
 from services.gateway.batches import batch_writers
+from services.gateway.catalogue import Catalogue
 from services.gateway.catch_up import CatchUp
 from services.gateway.chart_answers import ChartAnswers
 from services.gateway.chart_fanout import ChartFanout
@@ -42,11 +44,12 @@ from services.gateway.price_feed import PriceFeed
 from services.gateway.recovery import Claim, Gap, Missed, Recovery, Restored
 from services.gateway.sessions import Session, Sessions
 from services.gateway.subscriptions import Audience, Subscriber, Subscriptions
+from services.gateway.tokens import Tokens
 from services.gateway.trade_feed import TradeFeed
 from services.gateway.windows import Windows
 from shared.bus.entries import StreamEntry
 from shared.bus.redis_bus import RedisBus
-from shared.identity import AuthSettings, TokenVerifier, sign_development_token
+from shared.identity import AuthSettings, TokenVerifier
 from shared.messages import Candle, Chart, Price, SavedSession, Trade, encode
 from shared.names.close_reasons import CloseReason
 from tests.support.manual_clock import ManualClock
@@ -54,6 +57,8 @@ from tests.support.manual_clock import ManualClock
 NOW_MS: Final = 1_800_000_000_000
 SECRET: Final = "a secret of at least thirty-two bytes"
 PARSERS: Final = Parsers(JsonParser(Limits()), MsgpackParser(Limits()))
+GRACE_S: Final = 25
+MAX_DELAY_S: Final = 900
 SHARDS: Final = 2
 """Logs of trades, and of users."""
 
@@ -308,6 +313,7 @@ class GatewayParts:
         max_subscriptions: int = 200,
         max_charts: int = 100,
         phases: int = 1,
+        symbols: Sequence[str] = (),
     ) -> None:
         self.loop = ManualLoop()
         self.clock = ManualClock(NOW_MS / 1000)
@@ -321,6 +327,7 @@ class GatewayParts:
         self._make_log(window_bytes)
         writers = batch_writers(self.encoder, self.payloads)
         self.windows = Windows(100, self.market, self.fanout, writers, self.flusher, self.clock, phases=phases)
+        self.catalogue = Catalogue(cast("RedisBus", None), symbols)
         self._make_charts(max_subscriptions, max_charts)
         self.catch_up = CatchUp(
             self.market, self.fanout, self.chart_fanout, self.flusher, self.log_fanout.window, self.clock
@@ -330,6 +337,9 @@ class GatewayParts:
             self.hub, self.market, cast("PriceFeed", self.feed), self.fanout, self.windows, audience, self.clock
         )
         self.pacer = Pacer(self.loop.as_loop, self.subscriber, self.encoder, self.fanout.delivered, 100)
+        self.revoked: set[str] = set()
+        verifier = TokenVerifier(AuthSettings(jwt_secret=SECRET))
+        self.tokens = Tokens(verifier, lambda who: who.user_id in self.revoked, self.clock, GRACE_S, MAX_DELAY_S)
         self.arrivals = self._make_arrivals(auth_mode)
         self.handlers = self._make_handlers(EventRates(rate, rate, rates or {}), max_subscriptions)
         deadlines = Deadlines(self.loop.as_loop)
@@ -353,7 +363,7 @@ class GatewayParts:
     def _make_charts(self, max_subscriptions: int, max_charts: int) -> None:
         self.chart_fanout = ChartFanout(self.hub, self.encoder, self.payloads, self.flusher, self.fanout.delivered)
         answers = ChartAnswers(self.encoder, self.payloads)
-        self.charts = ChartRequests(self.chart_fanout, answers, self.flusher, max_subscriptions)
+        self.charts = ChartRequests(self.chart_fanout, answers, self.flusher, self.catalogue, max_subscriptions)
         self.chart_source = ChartSource(max_charts)
         self.charts.read_from(cast("ChartFeed", self.chart_source))
 
@@ -368,7 +378,7 @@ class GatewayParts:
             feed=self.log_feed,
             sessions=cast("Sessions", self.sessions),
             recovery=cast("Recovery", self.recovery),
-            verifier=TokenVerifier(AuthSettings(jwt_secret=SECRET)),
+            tokens=self.tokens,
             auth_mode=auth_mode,
         )
 
@@ -381,6 +391,8 @@ class GatewayParts:
             catch_up=self.catch_up,
             pacer=self.pacer,
             arrivals=self.arrivals,
+            tokens=self.tokens,
+            catalogue=self.catalogue,
             rates=rates,
             max_subscriptions=max_subscriptions,
             max_symbols=5,
@@ -535,6 +547,8 @@ def make_trade(number: int, symbol: str = "BTC-USDT") -> Trade:
     return Trade(str(number), symbol, "0.50", "64000.10", "buy", NOW_MS + number)
 
 
-def make_token(user_id: str = "alice", role: str | None = None, lifetime_s: int = 3600) -> str:
+def make_token(user_id: str = "alice", role: str | None = None, lifetime_s: int = 3600, **claims: Any) -> str:
     """A token that the gateway's verifier accepts."""
-    return sign_development_token(SECRET, user_id, role=role, lifetime_s=lifetime_s, now_ms=NOW_MS)
+    issued = NOW_MS // 1000
+    payload = {"sub": user_id, "role": role, "iat": issued, "exp": issued + lifetime_s, **claims}
+    return jwt.encode({name: value for name, value in payload.items() if value is not None}, SECRET)

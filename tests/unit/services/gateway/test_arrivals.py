@@ -107,7 +107,8 @@ def test_what_a_client_brings_is_claimed_for_the_user_of_its_token(
 ) -> None:
     peer = come_back(parts, offset=offset, token=make_token("alice"))
     ((claim, _, _),) = parts.recovery.begun
-    assert claim == Claim(peer.outbox, claim.is_open, "its pid", claimed, "alice")
+    assert claim == Claim(peer.outbox, claim.is_open, "its pid", claimed, claim.identity)
+    assert claim.user == "alice"
     assert claim.is_open()
     peer.connection.carrier_lost(PEER_GONE)
     assert not claim.is_open()

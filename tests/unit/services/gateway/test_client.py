@@ -32,6 +32,9 @@ class Echo:
         client.acknowledge(received, *received.args)
         client.emit(received.namespace, "echo", *received.args)
 
+    def woken(self, _client: Client) -> None:
+        """Nobody asks to be woken."""
+
     def answered(self, _client: Client, received: AckReceived) -> None:
         self.noted.append(("answered", received.token, *received.args))
 
