@@ -7,6 +7,8 @@ them back with back-off, a Socket.IO DISCONNECT or CONNECT_ERROR keeps them away
 from dataclasses import dataclass
 from typing import Final
 
+from shared.names.retry import Retry
+
 
 @dataclass(frozen=True, slots=True)
 class CloseReason:
@@ -25,6 +27,11 @@ class CloseReason:
     meaning: str
     reconnect: bool = True
     abrupt: bool = False
+
+    @property
+    def retry(self) -> Retry:
+        """Whether trying again helps."""
+        return Retry.BY_ITSELF if self.reconnect else Retry.NEVER
 
 
 CLIENT_LEFT: Final = CloseReason(None, "client_left", "the client closed the connection")

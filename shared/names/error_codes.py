@@ -7,6 +7,8 @@ back as you are.
 from dataclasses import dataclass
 from typing import Final
 
+from shared.names.retry import Retry
+
 
 @dataclass(frozen=True, slots=True)
 class ErrorCode:
@@ -15,6 +17,16 @@ class ErrorCode:
     code: int
     message: str
     meaning: str
+
+    @property
+    def retry(self) -> Retry:
+        """Whether trying again helps."""
+        if self.code == RATE_LIMITED.code:
+            return Retry.LATER
+        return _RETRIES[self.code // 100]
+
+
+_RETRIES: Final = {1: Retry.CHANGED, 2: Retry.CHANGED, 3: Retry.LATER, 4: Retry.NEVER}
 
 
 RATE_LIMITED: Final = ErrorCode(101, "Rate limit exceeded", "too many of this event; `retry_after_ms` says when")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 
 from services.launcher.settings_table import as_markdown, read_all
-from shared.names import close_reasons, error_codes
+from shared.names import outcomes
 from shared.names.events import ClientEvent, ServerEvent
 from shared.settings import SettingInfo
 from tests.support.source_tree import ROOT
@@ -38,23 +38,10 @@ def server_events() -> str:
     return _rows(("event", "payload"), [(f"`{event.value}`", event.meaning) for event in ServerEvent])
 
 
-def errors() -> str:
-    """What it can be told."""
-    rows = [(str(error.code), error.message, error.meaning) for error in error_codes.ALL]
-    return _rows(("code", "message", "meaning"), rows)
-
-
-def endings() -> str:
-    """How its connection ends."""
-    rows = [
-        (
-            f"`{reason.text}`",
-            "none, dropped" if reason.abrupt else str(reason.code or "empty"),
-            reason.meaning + ("" if reason.reconnect else "; does not come back"),
-        )
-        for reason in close_reasons.ALL
-    ]
-    return _rows(("reason in metrics", "close code", "meaning"), rows)
+def catalogue() -> str:
+    """What a client can be told, and how its connection can end."""
+    rows = [(item.number, item.text, item.retry.value, item.meaning) for item in outcomes.ALL]
+    return _rows(("number", "text", "try again?", "meaning"), rows)
 
 
 @cache
@@ -70,8 +57,7 @@ def settings() -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "client-events": client_events,
     "server-events": server_events,
-    "errors": errors,
-    "endings": endings,
+    "outcomes": catalogue,
     "settings": settings,
 }
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from protocol.socketio.packets import ConnectError
 from shared.identity import AuthError, AuthFailure
 from shared.names import error_codes
 from shared.names.close_reasons import KEYS_AWAITED, TOKEN_EXPIRED, TOKEN_REVOKED
@@ -30,6 +31,13 @@ def come_in(parts: GatewayParts, parser: ParserName = "json", **token: Any) -> P
     peer = Peer(parts, parser)
     peer.join(token=make_token(**({"lifetime_s": 300} | token)))
     return peer
+
+
+def refusal(parts: GatewayParts, parser: ParserName = "json", **token: Any) -> Any:
+    """What CONNECT_ERROR says to who comes with this token."""
+    (refused,) = Peer(parts, parser).join(token=make_token(**token))
+    assert isinstance(refused, ConnectError)
+    return refused.data
 
 
 def wait(parts: GatewayParts, peer: Peer, seconds: float) -> list[tuple[Any, ...]]:
@@ -63,10 +71,8 @@ def test_a_token_is_announced_before_it_expires_and_then_the_client_is_made_to_c
 
 def test_a_dead_token_is_refused_for_good_so_nobody_reconnects_in_a_loop(parts: GatewayParts) -> None:
     parts.clock.seconds += 300 + 11
-    peer = Peer(parts)
-    (refused,) = peer.join(token=make_token(lifetime_s=300))
-    assert refused.data["data"]["reason"] == "expired"
-    assert refused.data["message"] == "Authentication failed"
+    told = refusal(parts, lifetime_s=300)
+    assert (told["message"], told["data"]["reason"]) == ("Authentication failed", "expired")
 
 
 @BOTH
@@ -146,9 +152,7 @@ def test_a_revoked_user_is_told_and_put_out_everywhere_and_others_stay(parts: Ga
     assert not TOKEN_REVOKED.reconnect
     assert not bob.connection.has_ended
     assert len(parts.tokens) == 1
-    late = Peer(parts, parser)
-    (refused,) = late.join(token=make_token())
-    assert refused.data["data"]["reason"] == "revoked"
+    assert refusal(parts, parser)["data"]["reason"] == "revoked"
 
 
 def test_a_clock_that_jumps_ends_nobody_early(parts: GatewayParts) -> None:
@@ -181,8 +185,7 @@ def test_a_token_whose_key_is_on_its_way_is_not_refused_for_good(
 
 @pytest.mark.threat("T25")
 def test_a_delay_that_cannot_be_kept_is_refused(parts: GatewayParts) -> None:
-    (refused,) = Peer(parts).join(token=make_token(delay_s=901))
-    assert refused.data["data"]["reason"] == "bad_claim"
+    assert refusal(parts, delay_s=901)["data"]["reason"] == "bad_claim"
 
 
 @BOTH

@@ -29,4 +29,5 @@ def test_codes_are_ones_that_a_server_may_send():
 
 
 def test_only_a_client_that_was_told_to_leave_stays_away():
-    assert [reason for reason in close_reasons.ALL if not reason.reconnect] == [close_reasons.KICKED]
+    stay_away = [reason for reason in close_reasons.ALL if not reason.reconnect]
+    assert stay_away == [close_reasons.TOKEN_REVOKED, close_reasons.KICKED]
