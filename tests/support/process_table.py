@@ -4,7 +4,8 @@ import os
 from pathlib import Path
 from typing import Final
 
-_INHERITED: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV")
+_INHERITED: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH")
+"""The last one is how a copy of the sources is run in their place."""
 
 
 def inherited() -> dict[str, str]:

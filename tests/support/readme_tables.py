@@ -1,4 +1,4 @@
-"""The README's tables and the end of `.env.example`, printed from the code.
+"""The tables of README and SECURITY.md and the end of `.env.example`, printed from the code.
 
 `make readme` writes them, a test says when they are out of date.
 """
@@ -14,6 +14,7 @@ from services.launcher.settings_table import as_markdown, read_all
 from shared.names import outcomes
 from shared.names.events import ClientEvent, ServerEvent
 from shared.settings import SettingInfo
+from tests.support import threat_table
 from tests.support.source_tree import ROOT
 
 README = ROOT / "README.md"
@@ -95,7 +96,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--write", action="store_true", help="change README.md and .env.example")
     write = arguments.parse_args().write
-    for path, printed in ((README, filled), (EXAMPLE, completed)):
+    for path, printed in ((README, filled), (EXAMPLE, completed), (threat_table.SECURITY, threat_table.filled)):
         before = path.read_text(encoding="utf-8")
         after = printed(before)
         if write:
