@@ -76,6 +76,8 @@ class Tokens:
             if not isinstance(token, str):
                 raise AuthError(AuthFailure.MALFORMED)
             identity = self._verifier.verify(token, self._clock.now_ms())
+            if self._left(identity) <= -self._grace_s:  # an open connection would be ended at once, again and again
+                raise AuthError(AuthFailure.EXPIRED)
             if self._is_revoked(identity):
                 raise AuthError(AuthFailure.REVOKED)
             if identity.rights.delay_s > self._max_delay_s:
@@ -102,7 +104,7 @@ class Tokens:
         if member is None or member.identity is None:
             return
         exp = member.identity.expires
-        left = exp - self._clock.now_ms() / 1000
+        left = self._left(member.identity)
         if left <= -self._grace_s:
             client.emit(NAMESPACE, ServerEvent.AUTH_EXPIRED, {"exp": exp})
             client.end(TOKEN_EXPIRED)
@@ -112,6 +114,10 @@ class Tokens:
             client.emit(NAMESPACE, ServerEvent.AUTH_EXPIRING, {"exp": exp})
         # The wall clock may jump meanwhile: so it is looked at again then, and the rest is waited for.
         client.wake_after(left + self._grace_s if member.warned else left - WARNING_S)
+
+    def _left(self, identity: Identity) -> float:
+        """Seconds until a token expires."""
+        return identity.expires - self._clock.now_ms() / 1000
 
     def end_revoked(self) -> None:
         """Something more is revoked: put out all clients that it concerns."""

@@ -7,6 +7,7 @@
 //                                  arguments; the cursor of those that carry one is told apart
 //      {client, call, ack}         the ack of an emit, or null when it did not come in time
 //      {client, life, args}        connect (with `recovered`), disconnect, connect_error, reconnect
+// An auth of {"$turns": [...]} is a function that gives one after another, the last for ever.
 // Bytes are {"$hex": "..."} both ways. Ends when standard input does.
 
 "use strict";
@@ -43,7 +44,7 @@ function open({ client, url, namespace, parser, auth, options }) {
     transports: ["websocket"],
     forceNew: true,
     parser: PARSERS[parser],
-    auth: auth ?? undefined,
+    auth: auth?.$turns ? (give) => give(auth.$turns.length > 1 ? auth.$turns.shift() : auth.$turns[0]) : (auth ?? undefined),
     ...options,
   });
   clients.set(client, socket);
