@@ -103,6 +103,7 @@ class GatewayApp:
         )
         feeds = Feeds(self._prices, self._charts, self._metrics)
         self._vitals.watch(self._server, hub, handlers, self._fanout, flusher, feeds)
+        self._vitals.watch_tokens(self._tokens)
         self._vitals.watch_log(log_fanout, self._trades, self._sessions, recovery)
         self._address = ""
 

@@ -45,6 +45,9 @@ class Tokens:
         clock: compared with the tokens' times.
         grace_s: how long a connection outlives its token.
         max_delay_s: the longest `delay_s` that can be served.
+
+    Attributes:
+        refused: tokens that were not accepted, by reason.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class Tokens:
         self._grace_s = grace_s
         self._max_delay_s = max_delay_s
         self._holders: dict[Client, Member] = {}
+        self.refused: dict[str, int] = dict.fromkeys(AuthFailure, 0)
 
     def __len__(self) -> int:
         """How many clients hold one."""
@@ -83,6 +87,7 @@ class Tokens:
             if identity.rights.delay_s > self._max_delay_s:
                 raise AuthError(AuthFailure.BAD_CLAIM)
         except AuthError as error:
+            self.refused[error.reason] += 1
             if error.reason is AuthFailure.KEYS_AWAITED:
                 raise RequestError(error_codes.KEYS_AWAITED) from None
             raise RequestError(error_codes.AUTHENTICATION_FAILED, reason=error.reason.value) from None

@@ -18,6 +18,7 @@ from services.gateway.price_feed import PriceFeed
 from services.gateway.recovery import Recovery
 from services.gateway.server import Server
 from services.gateway.sessions import Sessions
+from services.gateway.tokens import Tokens
 from services.gateway.trade_feed import TradeFeed
 from shared.names import close_reasons, error_codes, metrics
 from shared.names.close_reasons import CloseReason
@@ -49,6 +50,7 @@ class Vitals:
     _trades: TradeFeed
     _sessions: Sessions
     _recovery: Recovery
+    _tokens: Tokens
 
     def __init__(self, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
@@ -84,6 +86,10 @@ class Vitals:
         self._flusher = flusher
         self._feeds = feeds
         self._telemetry.before_exposition(self.refresh)
+
+    def watch_tokens(self, tokens: Tokens) -> None:
+        """And at these."""
+        self._tokens = tokens
 
     def watch_log(self, fanout: LogFanout, trades: TradeFeed, sessions: Sessions, recovery: Recovery) -> None:
         """And at these."""
@@ -128,6 +134,7 @@ class Vitals:
         self._copy(metrics.SENT_EVENTS, {event.value: count for event, count in self._fanout.delivered.items()})
         errors = {str(error.code): count for error, count in self._handlers.errors.items()}
         self._copy(metrics.REQUEST_ERRORS, errors)
+        self._copy(metrics.TOKENS_REFUSED, self._tokens.refused)
         self._copy(metrics.REFUSED, self._refusals)
 
     def fill_report(self, report: dict[str, Any]) -> None:

@@ -53,6 +53,7 @@ ACCEPTED: Final = _counter("tickwire_connections_accepted_total", "Client connec
 REFUSED: Final = _counter("tickwire_handshakes_refused_total", "Handshakes refused before the upgrade.", "reason")
 DISCONNECTS: Final = _counter("tickwire_disconnects_total", "Client connections that ended.", "reason")
 REQUEST_ERRORS: Final = _counter("tickwire_request_errors_total", "Client requests answered with an error.", "code")
+TOKENS_REFUSED: Final = _counter("tickwire_tokens_refused_total", "Tokens that were not accepted.", "reason")
 SENT_EVENTS: Final = _counter("tickwire_messages_sent_total", "Events handed to clients.", "event")
 SENT_BYTES: Final = _counter("tickwire_sent_bytes_total", "Bytes handed to sockets.")
 SLOW_PASSES: Final = _counter(

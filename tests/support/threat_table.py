@@ -116,11 +116,11 @@ def _marks(path: Path) -> Iterator[tuple[str, list[str]]]:
             isinstance(it, ast.Name) and it.id == "pytestmark" for it in node.targets
         ):
             of_module = [number for mark in _calls(node.value) for number in _threats(mark)]
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
-            own = [number for mark in node.decorator_list for number in _threats(mark)]
+    for test in ast.walk(tree):
+        if isinstance(test, ast.FunctionDef | ast.AsyncFunctionDef) and test.name.startswith("test_"):
+            own = [number for mark in test.decorator_list for number in _threats(mark)]
             if numbers := [*of_module, *own]:
-                yield node.name, numbers
+                yield test.name, numbers
 
 
 def _calls(value: ast.expr) -> list[ast.expr]:

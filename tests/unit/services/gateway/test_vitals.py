@@ -49,6 +49,7 @@ class Setup:
         feeds = Feeds(prices, self.charts, MetricsFeed(bus, fanout))
         self.vitals.watch(server, self.parts.hub, self.parts.handlers, fanout, self.parts.flusher, feeds)
         parts = self.parts
+        self.vitals.watch_tokens(parts.tokens)
         self.vitals.watch_log(
             parts.log_fanout,
             parts.log_feed,
@@ -69,6 +70,7 @@ async def test_what_was_counted_is_scraped_and_counted_once() -> None:
     peer.join()
     peer.ask("subscribe:trades", "A")
     peer.ask("nonsense")
+    peer.ask("authenticate", "nonsense")
     setup.parts.trade("A", make_trade(1, "A"))
     setup.parts.loop.turn()
     for _ in range(2):
@@ -78,6 +80,7 @@ async def test_what_was_counted_is_scraped_and_counted_once() -> None:
     assert found['websocket_events_total{event="subscribe:trades"}'] == 1
     assert found['websocket_events_total{event="other"}'] == 1
     assert found['tickwire_request_errors_total{code="102"}'] == 1
+    assert found['tickwire_tokens_refused_total{reason="malformed"}'] == 1
     assert found['tickwire_messages_sent_total{event="trade:new"}'] == 1
     assert found["tickwire_sent_bytes_total"] == setup.parts.flusher.sent_bytes > 0
     assert found["tickwire_shards_watched"] == 1
