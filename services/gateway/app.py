@@ -38,6 +38,7 @@ from services.gateway.sessions import Sessions
 from services.gateway.settings import GatewaySettings
 from services.gateway.subscriptions import Subscriber
 from services.gateway.trade_feed import TradeFeed
+from services.gateway.users import UserLimits, Users
 from services.gateway.vitals import Feeds, Vitals
 from services.gateway.websocket import WebSocketLimits
 from services.gateway.windows import Windows
@@ -80,6 +81,7 @@ class GatewayApp:
             hub, market, self._prices, self._fanout, self._windows, settings.price_batch_audience, runtime.clock
         )
         catch_up = CatchUp(market, self._fanout, chart_fanout, flusher, log_fanout.window, runtime.clock)
+        self._users = self._make_users()
         self._sessions = self._make_sessions(lambda outbox: handlers.drained(outbox), log_fanout)  # noqa: PLW0108 - made below
         recovery = Recovery(runtime.bus, self._sessions, self._trades, log_fanout, flusher, runtime.tasks.spawn)
         pacer = Pacer(asyncio.get_running_loop(), subscriber, encoder, self._fanout.delivered, settings.price_batch_ms)
@@ -102,6 +104,7 @@ class GatewayApp:
         self._runtime.health.add_check("prices", self._prices.check)
         tasks.spawn("trade-feed", self._trades.run())
         tasks.spawn("sessions", self._sessions.run())
+        tasks.spawn("users", self._users.run())
         tasks.spawn("metrics-feed", self._metrics.run())
         tasks.spawn("chart-feed", self._charts.run())
         tasks.spawn("chart-requests", self._chart_requests.run())
@@ -171,6 +174,15 @@ class GatewayApp:
             beat=lambda session: log_fanout.beat(session.outbox, self._trades.cursor),
         )
 
+    def _make_users(self) -> Users:
+        settings = self._settings
+        limits = UserLimits(
+            settings.max_connections_per_user, settings.rate_limit_user, settings.max_subscriptions_per_user
+        )
+        users = Users(asyncio.get_running_loop(), self._runtime.bus, self._runtime.instance, limits)
+        self._vitals.watch_users(users)
+        return users
+
     def _make_arrivals(
         self, auth: AuthSettings, hub: Hub, subscriber: Subscriber, pacer: Pacer, recovery: Recovery
     ) -> Arrivals:
@@ -186,6 +198,7 @@ class GatewayApp:
             recovery=recovery,
             verifier=TokenVerifier(auth),
             auth_mode=self._settings.auth_mode,
+            users=self._users,
         )
 
     def _make_handlers(
@@ -203,6 +216,7 @@ class GatewayApp:
             rates=EventRates(settings.rate_limit_default, settings.rate_limit_burst, settings.event_rates()),
             max_subscriptions=settings.max_subscriptions,
             max_symbols=settings.max_symbols_per_request,
+            users=self._users,
         )
 
     def _make_server(self, make: Callable[[EngineConnection], Application]) -> Server:

@@ -20,11 +20,13 @@ from services.gateway.outbox import Outbox
 from services.gateway.pace import SLOW_ENDINGS, Pace, PaceRecord
 from services.gateway.pacing import Pacer
 from services.gateway.payloads import Payload, identity_payload
+from services.gateway.presence import Presence
 from services.gateway.recovery import Claim, Gap, Missed, Recovery, Restored
 from services.gateway.requests import RequestError
 from services.gateway.sessions import Session, Sessions
 from services.gateway.subscriptions import Delivery, Subscriber, Subscriptions
 from services.gateway.trade_feed import TradeFeed
+from services.gateway.users import Users
 from shared.clock import Clock
 from shared.identity import AuthError, AuthFailure, Identity, TokenVerifier
 from shared.names import error_codes, events
@@ -46,16 +48,18 @@ class Member:
         identity: whom it speaks for.
         limits: how much it may ask for.
         missed: what it has not got yet since it came back; then it joins the rooms of its log later.
+        presence: its place among its user's connections.
         session: what it can come back to, if it wants.
         subscriptions: what it gets.
     """
 
-    __slots__ = ("identity", "limits", "missed", "session", "subscriptions")
+    __slots__ = ("identity", "limits", "missed", "presence", "session", "subscriptions")
 
     def __init__(self, subscriptions: Subscriptions, limits: ClientLimits, session: Session | None) -> None:
         self.identity: Identity | None = None
         self.limits = limits
         self.missed: Missed | None = None
+        self.presence: Presence | None = None
         self.session = session
         self.subscriptions = subscriptions
 
@@ -85,7 +89,9 @@ class Arrivals:
         recovery: Recovery,
         verifier: TokenVerifier,
         auth_mode: Literal["optional", "required"],
+        users: Users,
     ) -> None:
+        self._users = users
         self._greeting = greeting
         self._clock = clock
         self._hub = hub
@@ -112,6 +118,8 @@ class Arrivals:
             raise RequestError(error_codes.AUTHENTICATION_REQUIRED)
         identity = None if token is None else self.identify(token)
         pid, offset = auth.get("pid"), auth.get("offset")
+        if identity is not None:
+            self._users.admit(None, identity.user_id, None, pid if isinstance(pid, str) else None)
         outbox = client.outbox
         outbox.recovers = auth.get(RECOVER) is not False and not client.connection.is_from_python
         if not outbox.recovers or not isinstance(pid, str):
@@ -145,6 +153,8 @@ class Arrivals:
             self._leave(member, events.user_room(member.identity.user_id))
             self._hub.leave(events.ADMIN_ROOM, outbox)
         member.identity = identity
+        pid = None if session is None else session.pid
+        member.presence = self._users.arrive(member.presence, identity.user_id, None, client, member.subscriptions, pid)
         number = self._feed.user_log(identity.user_id)
         position = self._feed.positions[number]
         if session is not None:
@@ -184,6 +194,8 @@ class Arrivals:
 
     def left(self, member: Member, ended: CloseReason | None) -> None:
         """A client's connection has ended, or it has left for good."""
+        if member.presence is not None:
+            self._users.leave(member.presence)
         outbox = member.subscriptions.outbox
         if member.missed is not None:
             member.missed.abandoned = True

@@ -116,6 +116,7 @@ class Client:
         """Put the client out of every namespace, then end its connection; it does not come back by itself."""
         for namespace in self._socket.namespaces:
             self.disconnect(namespace)
+        self.outbox.release()
         self.outbox.flush()
         self.connection.end(KICKED)
 

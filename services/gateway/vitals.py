@@ -19,6 +19,7 @@ from services.gateway.recovery import Recovery
 from services.gateway.server import Server
 from services.gateway.sessions import Sessions
 from services.gateway.trade_feed import TradeFeed
+from services.gateway.users import Users
 from shared.names import close_reasons, error_codes, metrics
 from shared.names.close_reasons import CloseReason
 from shared.names.events import ServerEvent
@@ -49,6 +50,7 @@ class Vitals:
     _trades: TradeFeed
     _sessions: Sessions
     _recovery: Recovery
+    _users: Users
 
     def __init__(self, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
@@ -92,6 +94,10 @@ class Vitals:
         self._sessions = sessions
         self._recovery = recovery
 
+    def watch_users(self, users: Users) -> None:
+        """And at these."""
+        self._users = users
+
     def observe_age(self, seconds: float) -> None:
         """Prices were handed to sockets so long after their publication."""
         self._age.observe(seconds)
@@ -113,6 +119,8 @@ class Vitals:
         self._rooms.set(len(self._hub))
         self._sessions_kept.set(len(self._sessions))
         self._window_bytes.set(self._log.window.size)
+        self._telemetry.gauge(metrics.USERS).set(len(self._users))
+        self._copy(metrics.USER_REFUSALS, self._users.refused)
         self._copy(metrics.RECOVERIES, self._recovery.outcomes)
         self._copy(metrics.LOG_FORKS, {"": self._trades.forks})
         self._copy(metrics.LOG_REJECTED, {"": self._log.rejected})

@@ -17,13 +17,19 @@ class ErrorCode:
     meaning: str
 
 
-RATE_LIMITED: Final = ErrorCode(101, "Rate limit exceeded", "too many of this event; `retry_after_ms` says when")
+RATE_LIMITED: Final = ErrorCode(
+    101, "Rate limit exceeded", 'too many of this event, or with `scope: "user"` of all; `retry_after_ms` says when'
+)
 UNKNOWN_EVENT: Final = ErrorCode(102, "Unknown event", "no such event; see the table of events")
 BAD_ARGUMENT: Final = ErrorCode(103, "Bad argument", "`field` is missing, has the wrong type or is out of range")
 TOO_MANY_ITEMS: Final = ErrorCode(104, "Too many symbols in one request", "more than `limit`; split the request")
 NOT_ALLOWED: Final = ErrorCode(105, "Not allowed", "the token does not grant this; `required` says what would")
 INVALID_SYMBOL: Final = ErrorCode(201, "Invalid symbol", "not 1 to 32 of `A-Z a-z 0-9 . _ : / -`")
-SUBSCRIPTION_LIMIT: Final = ErrorCode(202, "Subscription limit reached", "`MAX_SUBSCRIPTIONS` of one connection")
+SUBSCRIPTION_LIMIT: Final = ErrorCode(
+    202,
+    "Subscription limit reached",
+    '`MAX_SUBSCRIPTIONS` of one connection, or with `scope: "user"` `MAX_SUBSCRIPTIONS_PER_USER` of all of a user\'s',
+)
 NOT_SUBSCRIBED: Final = ErrorCode(
     203, "Not subscribed", "`resync:price` without a subscription; `subscribe:chart` that was left before its answer"
 )
@@ -33,6 +39,11 @@ CHART_UNAVAILABLE: Final = ErrorCode(
 TOO_MANY_CHARTS: Final = ErrorCode(302, "Too many charts", "`MAX_CHARTS` different ones are watched at this gateway")
 AUTHENTICATION_FAILED: Final = ErrorCode(401, "Authentication failed", "the token is refused; `reason` says why")
 AUTHENTICATION_REQUIRED: Final = ErrorCode(402, "Authentication required", "`AUTH_MODE=required` and no token given")
+CONNECTION_LIMIT: Final = ErrorCode(
+    403,
+    "Too many connections",
+    "the user has `limit` others in the cluster: `MAX_CONNECTIONS_PER_USER`, or what the token grants",
+)
 
 ALL: Final = (
     RATE_LIMITED,
@@ -47,4 +58,5 @@ ALL: Final = (
     TOO_MANY_CHARTS,
     AUTHENTICATION_FAILED,
     AUTHENTICATION_REQUIRED,
+    CONNECTION_LIMIT,
 )

@@ -43,6 +43,7 @@ from services.gateway.recovery import Claim, Gap, Missed, Recovery, Restored
 from services.gateway.sessions import Session, Sessions
 from services.gateway.subscriptions import Audience, Subscriber, Subscriptions
 from services.gateway.trade_feed import TradeFeed
+from services.gateway.users import UserLimits, Users
 from services.gateway.windows import Windows
 from shared.bus.entries import StreamEntry
 from shared.bus.redis_bus import RedisBus
@@ -330,6 +331,7 @@ class GatewayParts:
             self.hub, self.market, cast("PriceFeed", self.feed), self.fanout, self.windows, audience, self.clock
         )
         self.pacer = Pacer(self.loop.as_loop, self.subscriber, self.encoder, self.fanout.delivered, 100)
+        self.users = Users(self.loop.as_loop, cast("RedisBus", None), "gateway-1", UserLimits(0, 0, 0))
         self.arrivals = self._make_arrivals(auth_mode)
         self.handlers = self._make_handlers(EventRates(rate, rate, rates or {}), max_subscriptions)
         deadlines = Deadlines(self.loop.as_loop)
@@ -370,6 +372,7 @@ class GatewayParts:
             recovery=cast("Recovery", self.recovery),
             verifier=TokenVerifier(AuthSettings(jwt_secret=SECRET)),
             auth_mode=auth_mode,
+            users=self.users,
         )
 
     def _make_handlers(self, rates: EventRates, max_subscriptions: int) -> Handlers:
@@ -384,6 +387,7 @@ class GatewayParts:
             rates=rates,
             max_subscriptions=max_subscriptions,
             max_symbols=5,
+            users=self.users,
         )
 
     def outbox(self, parser: int = 0) -> tuple[Outbox, FakeLink]:

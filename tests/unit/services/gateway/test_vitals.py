@@ -49,6 +49,7 @@ class Setup:
         feeds = Feeds(prices, self.charts, MetricsFeed(bus, fanout))
         self.vitals.watch(server, self.parts.hub, self.parts.handlers, fanout, self.parts.flusher, feeds)
         parts = self.parts
+        self.vitals.watch_users(parts.users)
         self.vitals.watch_log(
             parts.log_fanout,
             parts.log_feed,
