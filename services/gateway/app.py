@@ -40,6 +40,7 @@ from services.gateway.settings import GatewaySettings
 from services.gateway.subscriptions import Subscriber
 from services.gateway.tokens import Tokens
 from services.gateway.trade_feed import TradeFeed
+from services.gateway.users import UserLimits, Users
 from services.gateway.vitals import Feeds, Vitals
 from services.gateway.websocket import WebSocketLimits
 from services.gateway.windows import Windows
@@ -85,6 +86,7 @@ class GatewayApp:
             hub, market, self._prices, self._fanout, self._windows, settings.price_batch_audience, runtime.clock
         )
         catch_up = CatchUp(market, self._fanout, chart_fanout, flusher, log_fanout.window, runtime.clock)
+        self._users = self._make_users()
         self._sessions = self._make_sessions(lambda outbox: handlers.drained(outbox), log_fanout)  # noqa: PLW0108 - made below
         recovery = Recovery(runtime.bus, self._sessions, self._trades, log_fanout, flusher, runtime.tasks.spawn)
         pacer = Pacer(asyncio.get_running_loop(), subscriber, encoder, self._fanout.delivered, settings.price_batch_ms)
@@ -117,6 +119,7 @@ class GatewayApp:
         tasks.spawn("trade-feed", self._trades.run())
         tasks.spawn("catalogue", self._catalogue.run())
         tasks.spawn("sessions", self._sessions.run())
+        tasks.spawn("users", self._users.run())
         tasks.spawn("metrics-feed", self._metrics.run())
         tasks.spawn("chart-feed", self._charts.run())
         tasks.spawn("chart-requests", self._chart_requests.run())
@@ -186,6 +189,15 @@ class GatewayApp:
             beat=lambda session: log_fanout.beat(session.outbox, self._trades.cursor),
         )
 
+    def _make_users(self) -> Users:
+        settings = self._settings
+        limits = UserLimits(
+            settings.max_connections_per_user, settings.rate_limit_user, settings.max_subscriptions_per_user
+        )
+        users = Users(asyncio.get_running_loop(), self._runtime.bus, self._runtime.instance, limits)
+        self._vitals.watch_users(users)
+        return users
+
     def _make_arrivals(self, hub: Hub, subscriber: Subscriber, pacer: Pacer, recovery: Recovery) -> Arrivals:
         return Arrivals(
             greeting=Greeting(self._runtime.instance, version("tickwire")),
@@ -199,6 +211,7 @@ class GatewayApp:
             recovery=recovery,
             tokens=self._tokens,
             auth_mode=self._settings.auth_mode,
+            users=self._users,
         )
 
     def _make_handlers(
@@ -218,6 +231,7 @@ class GatewayApp:
             rates=EventRates(settings.rate_limit_default, settings.rate_limit_burst, settings.event_rates()),
             max_subscriptions=settings.max_subscriptions,
             max_symbols=settings.max_symbols_per_request,
+            users=self._users,
         )
 
     def _make_server(self, make: Callable[[EngineConnection], Application]) -> Server:

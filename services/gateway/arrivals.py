@@ -27,6 +27,7 @@ from services.gateway.sessions import Session, Sessions
 from services.gateway.subscriptions import Delivery, Subscriber, Subscriptions
 from services.gateway.tokens import Tokens
 from services.gateway.trade_feed import TradeFeed
+from services.gateway.users import Users
 from shared.clock import Clock
 from shared.identity import Identity
 from shared.names import error_codes, events
@@ -68,7 +69,9 @@ class Arrivals:
         recovery: Recovery,
         tokens: Tokens,
         auth_mode: Literal["optional", "required"],
+        users: Users,
     ) -> None:
+        self._users = users
         self._greeting = greeting
         self._clock = clock
         self._hub = hub
@@ -95,6 +98,10 @@ class Arrivals:
             raise RequestError(error_codes.AUTHENTICATION_REQUIRED)
         identity = None if token is None else self._tokens.check(token)
         pid, offset = auth.get("pid"), auth.get("offset")
+        if identity is not None:
+            self._users.admit(
+                None, identity.user_id, identity.rights.connections, pid if isinstance(pid, str) else None
+            )
         outbox = client.outbox
         outbox.recovers = auth.get(RECOVER) is not False and not client.connection.is_from_python
         if not outbox.recovers or not isinstance(pid, str):
@@ -170,6 +177,8 @@ class Arrivals:
     def left(self, client: Client, member: Member, ended: CloseReason | None) -> None:
         """A client's connection has ended, or it has left for good."""
         self._tokens.forget(client)
+        if member.presence is not None:
+            self._users.leave(member.presence)
         outbox = member.subscriptions.outbox
         if member.missed is not None:
             member.missed.abandoned = True
@@ -229,6 +238,10 @@ class Arrivals:
         member.identity = identity
         if member.session is not None:
             member.session.identity = identity
+        pid = None if member.session is None else member.session.pid
+        member.presence = self._users.arrive(
+            member.presence, identity.user_id, identity.rights.connections, client, member.subscriptions, pid
+        )
         lost = self._keep_to(member, identity.rights)
         _tell_lost(client, lost)
         self._tokens.watch(client, member)

@@ -8,7 +8,7 @@ written at once, and a client whose socket is full gets the next one when it has
 
 import asyncio
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import inf
 from typing import Final, NamedTuple
 
@@ -92,8 +92,10 @@ class ChartRequests:
             if look % LOOKS_TO_FORGET == 0:
                 self._answers.forget_unused()
 
-    def subscribe(self, request: Request, subscriptions: Subscriptions) -> None:
-        """Answer a `subscribe:chart`, now or later.
+    def subscribe(
+        self, request: Request, subscriptions: Subscriptions, check_room: Callable[[], None] = lambda: None
+    ) -> None:
+        """Answer a `subscribe:chart`, now or later; `check_room` raises where the user may not have one more.
 
         Raises:
             RequestError: it cannot be served.
@@ -107,6 +109,7 @@ class ChartRequests:
         series = charts.get((symbol, interval))
         if series is None:
             check_room_for_one(len(subscriptions), self._max_subscriptions)
+            check_room()
             series = self._feed.watch(symbol, interval)
             if series is None:
                 raise RequestError(error_codes.TOO_MANY_CHARTS, limit=len(self._feed))

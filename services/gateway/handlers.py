@@ -24,6 +24,7 @@ from services.gateway.payloads import Payload, identity_payload
 from services.gateway.requests import Request, RequestError, check_room_for_one, check_symbol, shown_symbol
 from services.gateway.subscriptions import IMMEDIATE, Delivery, Subscriber
 from services.gateway.tokens import Tokens, lost_items
+from services.gateway.users import SCOPE, Users
 from services.gateway.windows import Windows
 from shared.log import get_logger
 from shared.names import error_codes, events
@@ -59,7 +60,9 @@ class Handlers:
         rates: EventRates,
         max_subscriptions: int,
         max_symbols: int,
+        users: Users,
     ) -> None:
+        self._users = users
         self._hub = hub
         self._windows = windows
         self._subscriber = subscriber
@@ -86,7 +89,9 @@ class Handlers:
             ClientEvent.RESYNC_PRICE: self._resync_price,
             ClientEvent.SUBSCRIBE_TRADES: self._subscribe_trades,
             ClientEvent.UNSUBSCRIBE_TRADES: self._unsubscribe_trades,
-            ClientEvent.SUBSCRIBE_CHART: lambda request, member: charts.subscribe(request, member.subscriptions),
+            ClientEvent.SUBSCRIBE_CHART: lambda request, member: charts.subscribe(
+                request, member.subscriptions, lambda: self._users.check_room_for_one(member.presence)
+            ),
             ClientEvent.UNSUBSCRIBE_CHART: lambda request, member: charts.unsubscribe(request, member.subscriptions),
             ClientEvent.SUBSCRIBE_METRICS: self._subscribe_metrics,
             ClientEvent.UNSUBSCRIBE_METRICS: self._unsubscribe_metrics,
@@ -118,10 +123,17 @@ class Handlers:
         try:
             if wait:
                 raise RequestError(error_codes.RATE_LIMITED, event=request.event, retry_after_ms=int(wait * 1000) + 1)
+            wait = self._users.take(member.presence, now)
+            if wait:
+                retry_after_ms = int(wait * 1000) + 1
+                raise RequestError(
+                    error_codes.RATE_LIMITED, event=request.event, scope=SCOPE, retry_after_ms=retry_after_ms
+                )
             if handler is None:
                 raise RequestError(error_codes.UNKNOWN_EVENT, event=request.event)
             with self._arrivals.changing(member, known):
                 handler(request, member)
+            self._users.subscriptions_changed(member.presence)
         except RequestError as error:
             if request.wants_ack or not member.limits.take(f"{ERRORS}{error.error.code}", now):
                 request.fail(error)
@@ -161,6 +173,7 @@ class Handlers:
 
     def _authenticate(self, request: Request, member: Member) -> None:
         identity = self._tokens.check(request.text(0, "token"))
+        self._users.admit(member.presence, identity.user_id, identity.rights.connections, None)
         request.succeed(identity_payload(identity))
         self._arrivals.become(request.client, member, identity)
 
@@ -179,6 +192,7 @@ class Handlers:
             self._catalogue.check(symbol, subscriptions.rights)
             if symbol not in subscriptions.prices():
                 check_room_for_one(len(subscriptions), self._max_subscriptions)
+                self._users.check_room_for_one(member.presence)
             self._subscriber.join_price(subscriptions, symbol, delivery)
             joined[symbol] = None
             verdict: Payload = {"interval_ms": self._subscriber.granted_ms(subscriptions, delivery)}
@@ -209,6 +223,7 @@ class Handlers:
             self._catalogue.check(symbol, member.subscriptions.rights)
             if symbol not in member.subscriptions.trades():
                 check_room_for_one(len(member.subscriptions), self._max_subscriptions)
+                self._users.check_room_for_one(member.presence)
             self._arrivals.join_trades(member, symbol)
             return {}
 

@@ -1,6 +1,7 @@
 """What the gateway keeps of one client in the namespace. Made by `arrivals.py`, read by whatever serves the client."""
 
 from services.gateway.limits import ClientLimits
+from services.gateway.presence import Presence
 from services.gateway.recovery import Missed
 from services.gateway.sessions import Session
 from services.gateway.subscriptions import Subscriptions
@@ -14,17 +15,19 @@ class Member:
         identity: whom it speaks for.
         limits: how much it may ask for.
         missed: what it has not got yet since it came back; then it joins the rooms of its log later.
+        presence: its place among its user's connections.
         session: what it can come back to, if it wants.
         subscriptions: what it gets.
         warned: whether it was told that its token expires.
     """
 
-    __slots__ = ("identity", "limits", "missed", "session", "subscriptions", "warned")
+    __slots__ = ("identity", "limits", "missed", "presence", "session", "subscriptions", "warned")
 
     def __init__(self, subscriptions: Subscriptions, limits: ClientLimits, session: Session | None) -> None:
         self.identity: Identity | None = None
         self.limits = limits
         self.missed: Missed | None = None
+        self.presence: Presence | None = None
         self.session = session
         self.subscriptions = subscriptions
         self.warned = False

@@ -69,6 +69,9 @@ class GatewaySettings:
     rate_limits: tuple[str, ...] = setting(
         ("authenticate=1", "auth:refresh=1"), "other rates by event, such as `authenticate=1,subscribe:price=20`", "1/s"
     )
+    rate_limit_user: NotNegative = setting(
+        50, "events of one user over all its connections in the cluster; four times as many at once; 0: no limit", "1/s"
+    )
     max_frames_per_second: Positive = setting(
         50, "WebSocket frames, or packets in long-polling POSTs, from one client; four times as many at once", "1/s"
     )
@@ -77,6 +80,12 @@ class GatewaySettings:
         1_000, "handshakes of one gateway; above, they get 503; 0: no limit", "1/s"
     )
     max_subscriptions: Positive = setting(200, "price, trade and chart subscriptions of one connection")
+    max_connections_per_user: NotNegative = setting(
+        10, "of one user in the whole cluster; a token's `connections` counts instead, if it has it; 0: no limit"
+    )
+    max_subscriptions_per_user: NotNegative = setting(
+        1_000, "price, trade and chart subscriptions of one user over all its connections; 0: no limit"
+    )
     max_charts: Positive = setting(
         2_000, "different charts that one gateway keeps for its clients, about 160 kB each; further ones are refused"
     )

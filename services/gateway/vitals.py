@@ -20,6 +20,7 @@ from services.gateway.server import Server
 from services.gateway.sessions import Sessions
 from services.gateway.tokens import Tokens
 from services.gateway.trade_feed import TradeFeed
+from services.gateway.users import Users
 from shared.names import close_reasons, error_codes, metrics
 from shared.names.close_reasons import CloseReason
 from shared.names.events import ServerEvent
@@ -51,6 +52,7 @@ class Vitals:
     _sessions: Sessions
     _recovery: Recovery
     _tokens: Tokens
+    _users: Users
 
     def __init__(self, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
@@ -98,6 +100,10 @@ class Vitals:
         self._sessions = sessions
         self._recovery = recovery
 
+    def watch_users(self, users: Users) -> None:
+        """And at these."""
+        self._users = users
+
     def observe_age(self, seconds: float) -> None:
         """Prices were handed to sockets so long after their publication."""
         self._age.observe(seconds)
@@ -119,6 +125,8 @@ class Vitals:
         self._rooms.set(len(self._hub))
         self._sessions_kept.set(len(self._sessions))
         self._window_bytes.set(self._log.window.size)
+        self._telemetry.gauge(metrics.USERS).set(len(self._users))
+        self._copy(metrics.USER_REFUSALS, self._users.refused)
         self._copy(metrics.RECOVERIES, self._recovery.outcomes)
         self._copy(metrics.LOG_FORKS, {"": self._trades.forks})
         self._copy(metrics.LOG_REJECTED, {"": self._log.rejected})

@@ -29,14 +29,20 @@ class ErrorCode:
 _RETRIES: Final = {1: Retry.CHANGED, 2: Retry.CHANGED, 3: Retry.LATER, 4: Retry.NEVER}
 
 
-RATE_LIMITED: Final = ErrorCode(101, "Rate limit exceeded", "too many of this event; `retry_after_ms` says when")
+RATE_LIMITED: Final = ErrorCode(
+    101, "Rate limit exceeded", 'too many of this event, or with `scope: "user"` of all; `retry_after_ms` says when'
+)
 UNKNOWN_EVENT: Final = ErrorCode(102, "Unknown event", "no such event; see the table of events")
 BAD_ARGUMENT: Final = ErrorCode(103, "Bad argument", "`field` is missing, has the wrong type or is out of range")
 TOO_MANY_ITEMS: Final = ErrorCode(104, "Too many symbols in one request", "more than `limit`; split the request")
 NOT_ALLOWED: Final = ErrorCode(105, "Not allowed", "the token does not grant this; `required` says what would")
 WRONG_USER: Final = ErrorCode(106, "Token of another user", "`auth:refresh` keeps the user; `authenticate` changes it")
 INVALID_SYMBOL: Final = ErrorCode(201, "Invalid symbol", "not 1 to 32 of `A-Z a-z 0-9 . _ : / -`")
-SUBSCRIPTION_LIMIT: Final = ErrorCode(202, "Subscription limit reached", "`MAX_SUBSCRIPTIONS` of one connection")
+SUBSCRIPTION_LIMIT: Final = ErrorCode(
+    202,
+    "Subscription limit reached",
+    '`MAX_SUBSCRIPTIONS` of one connection, or with `scope: "user"` `MAX_SUBSCRIPTIONS_PER_USER` of all of a user\'s',
+)
 NOT_SUBSCRIBED: Final = ErrorCode(
     203, "Not subscribed", "`resync:price` without a subscription; `subscribe:chart` that was left before its answer"
 )
@@ -53,6 +59,11 @@ KEYS_AWAITED: Final = ErrorCode(
 )
 AUTHENTICATION_FAILED: Final = ErrorCode(401, "Authentication failed", "the token is refused; `reason` says why")
 AUTHENTICATION_REQUIRED: Final = ErrorCode(402, "Authentication required", "`AUTH_MODE=required` and no token given")
+CONNECTION_LIMIT: Final = ErrorCode(
+    403,
+    "Too many connections",
+    "the user has `limit` others in the cluster: `MAX_CONNECTIONS_PER_USER`, or what the token grants",
+)
 
 ALL: Final = (
     RATE_LIMITED,
@@ -71,4 +82,5 @@ ALL: Final = (
     KEYS_AWAITED,
     AUTHENTICATION_FAILED,
     AUTHENTICATION_REQUIRED,
+    CONNECTION_LIMIT,
 )

@@ -74,6 +74,10 @@ LOG_FORKS: Final = _counter(
     "tickwire_log_forks_total", "Times that a log had lost entries which this gateway had read: a failover lost them."
 )
 LOG_REJECTED: Final = _counter("tickwire_log_rejected_total", "Log entries that could not be read.")
+USERS: Final = _gauge("tickwire_users", "Users with a connection to this gateway, or that had one a moment ago.")
+USER_REFUSALS: Final = _counter(
+    "tickwire_user_refusals_total", "What was refused because of a limit of one user in the whole cluster.", "limit"
+)
 PUBLISH_TO_SEND: Final = MetricDef(
     "tickwire_publish_to_send_seconds",
     Kind.HISTOGRAM,

@@ -2,10 +2,12 @@
 
 Braces are Redis Cluster hash tags: keys that one atomic step touches carry the same tag, so they share a slot. A symbol
 or a user id does not become part of a key: both are spread over a fixed number of shards, so nothing that a client or
-an upstream names can create a key. The one exception is `candle_history`, with `PRICE_MAX_SYMBOLS` for a bound.
+an upstream names can create a key. The one exception is `candle_history`, with `PRICE_MAX_SYMBOLS` for a bound. Keys of
+clients and of users that are connected, `session` and `user_open`, have random text or a digest for a name, and expire.
 """
 
 import re
+from hashlib import blake2b
 from typing import Final
 from zlib import crc32
 
@@ -57,6 +59,12 @@ PRICE_EPOCH: Final = "md:{prices}:epoch"
 
 SESSION_SLOTS: Final = 16
 """Slots of a Redis Cluster that sessions are spread over: written in numbers, each slot costs a round trip."""
+
+USER_SLOTS: Final = 16
+"""The same for users with a connection."""
+
+USER_GATEWAYS: Final = "svc:{users-open}:gateways"
+"""Sorted set of the gateways by the server's time in ms of their last beat: whose records of users can be believed."""
 
 CLUSTER_METRICS: Final = "md:metrics"
 """Pub/Sub channel of the cluster's figures. Written by metrics, read by gateways that have an admin connected."""
@@ -145,6 +153,15 @@ def log_fences(log: str) -> str:
 def session(pid: str) -> str:
     """Hash of what a client that comes back is restored from; expires. Written and read by gateways."""
     return f"svc:{{sessions:{shard_of(pid, SESSION_SLOTS)}}}:{pid}"
+
+
+def user_open(user_id: str) -> str:
+    """Hash gateway -> what it has of one user: until when that counts, connections, subscriptions; expires.
+
+    Named by a digest, since a user id is any text that an issuer puts into a token. Written and read by gateways.
+    """
+    digest = blake2b(user_id.encode(errors="surrogatepass"), digest_size=16).hexdigest()
+    return f"svc:{{users-open:{shard_of(digest, USER_SLOTS)}}}:{digest}"
 
 
 def log_readers(log: str) -> str:

@@ -46,6 +46,7 @@ from services.gateway.sessions import Session, Sessions
 from services.gateway.subscriptions import Audience, Subscriber, Subscriptions
 from services.gateway.tokens import Tokens
 from services.gateway.trade_feed import TradeFeed
+from services.gateway.users import UserLimits, Users
 from services.gateway.windows import Windows
 from shared.bus.entries import StreamEntry
 from shared.bus.redis_bus import RedisBus
@@ -340,6 +341,7 @@ class GatewayParts:
         self.revoked: set[str] = set()
         verifier = TokenVerifier(AuthSettings(jwt_secret=SECRET))
         self.tokens = Tokens(verifier, lambda who: who.user_id in self.revoked, self.clock, GRACE_S, MAX_DELAY_S)
+        self.users = Users(self.loop.as_loop, cast("RedisBus", None), "gateway-1", UserLimits(0, 0, 0))
         self.arrivals = self._make_arrivals(auth_mode)
         self.handlers = self._make_handlers(EventRates(rate, rate, rates or {}), max_subscriptions)
         deadlines = Deadlines(self.loop.as_loop)
@@ -380,6 +382,7 @@ class GatewayParts:
             recovery=cast("Recovery", self.recovery),
             tokens=self.tokens,
             auth_mode=auth_mode,
+            users=self.users,
         )
 
     def _make_handlers(self, rates: EventRates, max_subscriptions: int) -> Handlers:
@@ -396,6 +399,7 @@ class GatewayParts:
             rates=rates,
             max_subscriptions=max_subscriptions,
             max_symbols=5,
+            users=self.users,
         )
 
     def outbox(self, parser: int = 0) -> tuple[Outbox, FakeLink]:

@@ -50,6 +50,7 @@ class Setup:
         self.vitals.watch(server, self.parts.hub, self.parts.handlers, fanout, self.parts.flusher, feeds)
         parts = self.parts
         self.vitals.watch_tokens(parts.tokens)
+        self.vitals.watch_users(parts.users)
         self.vitals.watch_log(
             parts.log_fanout,
             parts.log_feed,

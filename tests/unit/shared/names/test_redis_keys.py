@@ -50,6 +50,15 @@ def test_keys_that_one_atomic_step_touches_share_a_slot():
     assert hash_tag(redis_keys.feed_lease(stream)) == hash_tag(redis_keys.feed_position(stream)) == stream
 
 
+@given(st.text(st.characters(codec=None), max_size=128))
+def test_nothing_of_a_user_id_is_part_of_its_key(user_id: str):
+    key = redis_keys.user_open(user_id)
+    slots = {f"users-open:{slot}" for slot in range(redis_keys.USER_SLOTS)}
+    assert hash_tag(key) in slots
+    assert len(key.rpartition(":")[2]) == 32
+    assert set(key.rpartition(":")[2]) <= set("0123456789abcdef")
+
+
 def test_different_shards_have_different_keys():
     for make in (
         redis_keys.price_channel,
