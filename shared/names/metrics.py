@@ -73,6 +73,11 @@ LOG_FORKS: Final = _counter(
     "tickwire_log_forks_total", "Times that a log had lost entries which this gateway had read: a failover lost them."
 )
 LOG_REJECTED: Final = _counter("tickwire_log_rejected_total", "Log entries that could not be read.")
+REVOCATIONS: Final = _gauge("tickwire_revocations", "Revoked users and tokens that this gateway knows.")
+REVOCATIONS_REJECTED: Final = _counter("tickwire_revocations_rejected_total", "Revocations that could not be read.")
+REVOCATIONS_DROPPED: Final = _counter(
+    "tickwire_revocations_dropped_total", "Revocations given up before their time, because there were too many."
+)
 PUBLISH_TO_SEND: Final = MetricDef(
     "tickwire_publish_to_send_seconds",
     Kind.HISTOGRAM,

@@ -1,4 +1,4 @@
-"""The README's tables and the end of `.env.example`, printed from the code.
+"""The README's tables, the end of `.env.example` and the list of settings' names, printed from the code.
 
 `make readme` writes them, a test says when they are out of date.
 """
@@ -18,6 +18,7 @@ from tests.support.source_tree import ROOT
 
 README = ROOT / "README.md"
 EXAMPLE = ROOT / ".env.example"
+NAMES = ROOT / "shared/names/settings.py"
 REST = "# All others, at their defaults.\n"
 """Stands in `.env.example` between what is written by hand and what is printed."""
 
@@ -97,6 +98,12 @@ def completed(text: str) -> str:
     return by_hand + found + "".join(_example(row) for row in _all_settings() if row.name not in named)
 
 
+def listed(text: str) -> str:
+    """`shared/names/settings.py` with the name of every setting."""
+    names = "".join(f'        "{name}",\n' for name in sorted(row.name for row in _all_settings()))
+    return re.sub(r"(?<=frozenset\(\n    \{\n).*?(?=    \}\n)", names, text, count=1, flags=re.DOTALL)
+
+
 def _example(row: SettingInfo) -> str:
     in_words = " " in row.default or row.default == "none"
     notes = ", ".join([*([row.unit] if row.unit else ()), *([f"default: {row.default}"] if in_words else ())])
@@ -107,9 +114,9 @@ def _example(row: SettingInfo) -> str:
 def main() -> None:
     """Write the tables, or say whether they are current."""
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--write", action="store_true", help="change README.md and .env.example")
+    arguments.add_argument("--write", action="store_true", help="change the files")
     write = arguments.parse_args().write
-    for path, printed in ((README, filled), (EXAMPLE, completed)):
+    for path, printed in ((README, filled), (EXAMPLE, completed), (NAMES, listed)):
         before = path.read_text(encoding="utf-8")
         after = printed(before)
         if write:

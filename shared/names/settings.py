@@ -1,0 +1,76 @@
+"""The names of all settings of all services, for each of them to tell a misspelt one from somebody else's variable.
+
+Services share an environment and do not import each other. `make readme` prints the list from their declarations.
+"""
+
+from typing import Final
+
+OUR_PREFIXES: Final = ("JWT_", "RATE_LIMIT", "AUTH_", "TICKWIRE_")
+"""No other variable begins so: one that does and is no setting would leave open what it was meant to shut."""
+
+ALL: Final = frozenset(
+    {
+        "ALLOWED_ORIGINS",
+        "AUTH_MODE",
+        "CANDLE_FILL_GAPS",
+        "CANDLE_GRACE_MS",
+        "CANDLE_HISTORY",
+        "CHART_PUBLISH_MS",
+        "CONNECT_TIMEOUT_MS",
+        "DECIMALS",
+        "DEDUPE_WINDOW_HOURS",
+        "GATEWAY_HOST",
+        "GATEWAY_PORT",
+        "HANDSHAKE_TIMEOUT_MS",
+        "JWT_ALGORITHMS",
+        "JWT_AUDIENCE",
+        "JWT_ISSUER",
+        "JWT_JWKS_URL",
+        "JWT_PUBLIC_KEY_FILE",
+        "JWT_SECRET",
+        "JWT_SECRET_PREVIOUS",
+        "LOG_FORMAT",
+        "LOG_LEVEL",
+        "LOG_REPLICAS",
+        "LOG_REPLICAS_MS",
+        "LOG_WINDOW_BYTES",
+        "MAX_ACCEPTS_PER_SECOND",
+        "MAX_BUFFERED_BYTES",
+        "MAX_CHARTS",
+        "MAX_CONNECTIONS",
+        "MAX_FRAMES_PER_SECOND",
+        "MAX_PAYLOAD_BYTES",
+        "MAX_SUBSCRIPTIONS",
+        "MAX_SYMBOLS_PER_REQUEST",
+        "METRICS_INTERVAL_MS",
+        "OPS_HOST",
+        "OPS_PORT",
+        "PERMESSAGE_DEFLATE",
+        "PING_INTERVAL_MS",
+        "PING_TIMEOUT_MS",
+        "PRICE_BATCH_AUDIENCE",
+        "PRICE_BATCH_MS",
+        "PRICE_MAX_SYMBOLS",
+        "PRICE_PUBLISH_MS",
+        "PRICE_SHARDS",
+        "PRICE_STALE_MS",
+        "QUOTE_PRICE",
+        "RATE_LIMITS",
+        "RATE_LIMIT_BURST",
+        "RATE_LIMIT_DEFAULT",
+        "RECOVERY_SECONDS",
+        "REDIS_URL",
+        "STICKY_COOKIE",
+        "SYMBOL_ALIASES",
+        "SYMBOL_TEMPLATE",
+        "TICKWIRE_REDIS_SERVER",
+        "TRADE_LOG_LENGTH",
+        "TRADE_LOG_MINUTES",
+        "TRADE_SHARDS",
+        "UPSTREAM_KEEP_LENGTH",
+        "UPSTREAM_KEEP_MINUTES",
+        "UPSTREAM_STREAMS",
+        "UPSTREAM_TRIM",
+        "WRITE_TIMEOUT_MS",
+    }
+)
