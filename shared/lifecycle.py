@@ -11,7 +11,7 @@ import os
 import secrets
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Any, Final, Protocol
@@ -66,15 +66,23 @@ class App(Protocol):
         """Add the service's own numbers to the fields of a `ServiceReport`."""
 
 
-def run_service(name: str, settings: Sequence[type[Any]], build: Callable[..., App]) -> None:
-    """Entry point of a service: `build(runtime, *settings)` makes its `App`. Does not return."""
+def run_service(
+    name: str,
+    settings: Sequence[type[Any]],
+    build: Callable[..., App],
+    check: Callable[..., Iterable[str]] | None = None,
+) -> None:
+    """Entry point of a service: `build(runtime, *settings)` makes its `App`. Does not return.
+
+    `check(*settings)` says what is wrong with them together; it is told with whatever else is wrong.
+    """
     kinds: tuple[type[Any], ...] = (CommonSettings, *settings)
     if "--settings" in sys.argv[1:]:
         rows = [asdict(info) for kind in kinds for info in describe(kind)]
         sys.stdout.write(json.dumps(rows) + "\n")
         sys.exit(0)
     try:
-        common, *own = load_all(os.environ, *kinds)
+        common, *own = load_all(os.environ, *kinds, check=check)
     except SettingsError as error:
         sys.stderr.write(f"tickwire {name}: wrong settings\n" + "".join(f"  {line}\n" for line in error.problems))
         sys.exit(2)

@@ -5,14 +5,28 @@ variable's. The same declarations print `tickwire settings` and the README's tab
 """
 
 import dataclasses
-from collections.abc import Mapping
+import difflib
+import re
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, Final, Literal, TypeVar, get_type_hints
 
 import msgspec
 
+from shared.names import settings as names
 from shared.redis_url import parse_redis_url
 
 _META: Final = "tickwire"
+
+_ALIKE: Final = 0.85
+"""Two names that are so much alike (`difflib`) are taken for one of them misspelt."""
+
+_FROM_KUBERNETES: Final = re.compile(r".*_SERVICE_(HOST|PORT)(_.*)?|.*_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?")
+"""What each pod gets for each Service of its namespace, whatever the Service is called (`enableServiceLinks`) ..."""
+
+_SERVICE_ADDRESS: Final = ("tcp://", "udp://", "sctp://")
+"""... with how the value of one more begins, `{SERVICE}_PORT`."""
+
+_KUBERNETES_HINT: Final = "; Kubernetes sets it for a Service of this name: `enableServiceLinks: false` stops that"
 
 T = TypeVar("T")
 
@@ -63,6 +77,61 @@ def load(kind: type[T], environment: Mapping[str, str]) -> T:
     Raises:
         SettingsError: with every problem of every variable.
     """
+    made, problems = _read(kind, environment)
+    if problems:
+        raise SettingsError(problems)
+    return made
+
+
+def load_all(
+    environment: Mapping[str, str], *kinds: type[Any], check: Callable[..., Iterable[str]] | None = None
+) -> tuple[Any, ...]:
+    """Read several dataclasses, reporting what is wrong with any of them together, unknown variables too.
+
+    `check` is called with all but the first of them, for what they must not be together.
+    """
+    read = [_read(kind, environment) for kind in kinds]
+    loaded = tuple(made for made, _ in read)
+    found = [problem for _, problems in read for problem in problems]
+    if check is not None:
+        found += check(*loaded[1:])
+    found += unknown_settings(environment, {row.name for kind in kinds for row in describe(kind)})
+    if found:
+        raise SettingsError(list(dict.fromkeys(found)))
+    return loaded
+
+
+def unknown_settings(environment: Mapping[str, str], declared: Iterable[str] = ()) -> list[str]:
+    """Variables that are no settings and were meant to be, with what they may have meant; their values are not told.
+
+    Meant to be is what is nearly a setting that is not set, and whatever begins as our own do (`names.OUR_PREFIXES`).
+    """
+    known = names.ALL | frozenset(declared)
+    missing = [name for name in sorted(known) if not environment.get(name)]
+    found = []
+    for name, value in environment.items():
+        if not value.strip() or name in known:
+            continue
+        if _FROM_KUBERNETES.fullmatch(name) or value.startswith(_SERVICE_ADDRESS):
+            continue
+        ours = name.startswith(names.OUR_PREFIXES)
+        alike = difflib.get_close_matches(name, known if ours else missing, n=1, cutoff=0.6 if ours else _ALIKE)
+        if ours or alike:
+            found.append(f"{name}: unknown setting" + (f", did you mean {alike[0]}?" if alike else ""))
+    return found
+
+
+def describe(kind: type[Any]) -> list[SettingInfo]:
+    """The rows of one dataclass, in the order in which they are declared."""
+    rows = []
+    for field in dataclasses.fields(kind):
+        meta: _Meta = field.metadata[_META]
+        rows.append(SettingInfo(field.name.upper(), _default_text(field.default, meta), meta.unit, meta.meaning))
+    return rows
+
+
+def _read(kind: type[T], environment: Mapping[str, str]) -> tuple[T, list[str]]:
+    """A dataclass, its defaults in the place of what is wrong, and everything that is wrong."""
     hints = get_type_hints(kind, include_extras=True)
     values: dict[str, object] = {}
     problems: list[str] = []
@@ -74,37 +143,11 @@ def load(kind: type[T], environment: Mapping[str, str]) -> T:
         try:
             values[field.name] = _convert(text, hints[field.name])
         except msgspec.ValidationError as error:
-            problems.append(f"{name}={_shown(name, text)}: {_plain(error)}")
-    if not problems:
-        made = kind(**values)
-        check = getattr(made, "problems", None)
-        problems = check() if check is not None else []
-        if not problems:
-            return made
-    raise SettingsError(problems)
-
-
-def load_all(environment: Mapping[str, str], *kinds: type[Any]) -> tuple[Any, ...]:
-    """Read several dataclasses, reporting what is wrong with any of them together."""
-    loaded: list[object] = []
-    problems: dict[str, None] = {}
-    for kind in kinds:
-        try:
-            loaded.append(load(kind, environment))
-        except SettingsError as error:
-            problems.update(dict.fromkeys(error.problems))
-    if problems:
-        raise SettingsError(list(problems))
-    return tuple(loaded)
-
-
-def describe(kind: type[Any]) -> list[SettingInfo]:
-    """The rows of one dataclass, in the order in which they are declared."""
-    rows = []
-    for field in dataclasses.fields(kind):
-        meta: _Meta = field.metadata[_META]
-        rows.append(SettingInfo(field.name.upper(), _default_text(field.default, meta), meta.unit, meta.meaning))
-    return rows
+            hint = _KUBERNETES_HINT if text.startswith(_SERVICE_ADDRESS) else ""
+            problems.append(f"{name}={_shown(name, text)}: {_plain(error)}{hint}")
+    made = kind(**values)
+    check = getattr(made, "problems", None)
+    return made, problems + (check() if check is not None else [])
 
 
 def _default_text(default: object, meta: _Meta) -> str:

@@ -45,9 +45,10 @@ from services.gateway.vitals import Feeds, Vitals
 from services.gateway.websocket import WebSocketLimits
 from services.gateway.windows import Windows
 from shared.bus.retrying import keep_trying
-from shared.identity import AuthSettings, TokenVerifier
+from shared.identity import AuthSettings, KeySource, TokenVerifier
 from shared.lifecycle import Runtime
 from shared.log import get_logger
+from shared.revocations import Revocations
 
 log = get_logger(__name__)
 
@@ -90,9 +91,11 @@ class GatewayApp:
         self._sessions = self._make_sessions(lambda outbox: handlers.drained(outbox), log_fanout)  # noqa: PLW0108 - made below
         recovery = Recovery(runtime.bus, self._sessions, self._trades, log_fanout, flusher, runtime.tasks.spawn)
         pacer = Pacer(asyncio.get_running_loop(), subscriber, encoder, self._fanout.delivered, settings.price_batch_ms)
+        self._keys = KeySource(auth)
+        self._revocations = Revocations(runtime.bus, runtime.clock, runtime.telemetry)
         self._tokens = Tokens(
-            TokenVerifier(auth),
-            lambda _identity: False,
+            TokenVerifier(auth, self._keys),
+            self._revocations.refuses,
             runtime.clock,
             settings.auth_grace_ms / 1000,
             settings.max_delay_seconds,
@@ -114,8 +117,13 @@ class GatewayApp:
         tasks = self._runtime.tasks
         await keep_trying("trade-feed-start", self._trades.start)
         await self._catalogue.start()
+        await self._revocations.start()
+        await self._keys.start()
         tasks.spawn("price-feed", self._prices.run())
         self._runtime.health.add_check("prices", self._prices.check)
+        self._runtime.health.add_check("keys", self._keys.check)
+        tasks.spawn("keys", self._keys.run())
+        tasks.spawn("revocations", self._revocations.run(lambda _revoked: self._tokens.end_revoked()))
         tasks.spawn("trade-feed", self._trades.run())
         tasks.spawn("catalogue", self._catalogue.run())
         tasks.spawn("sessions", self._sessions.run())

@@ -6,6 +6,7 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
+from shared.rights import SymbolPatterns
 from shared.settings import NotNegative, Port, Positive, setting
 
 _is_cookie_name: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]*").fullmatch
@@ -98,6 +99,10 @@ class GatewaySettings:
             self.event_rates()
         except ValueError as error:
             found.append(f"RATE_LIMITS: {error}")
+        try:
+            SymbolPatterns(self.symbols)
+        except ValueError as error:
+            found.append(f"SYMBOLS: {error}")
         if not _is_cookie_name(self.sticky_cookie):
             found.append(f"STICKY_COOKIE={self.sticky_cookie!r}: not the name of a cookie")
         return found

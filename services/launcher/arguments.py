@@ -1,8 +1,9 @@
 """What commands are given, checked and completed: from the environment, and from a running `tickwire up`."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import typer
 
@@ -11,9 +12,23 @@ from services.launcher.run_state import RunState, find_running, state_directory
 from shared.log import configure_logging
 from shared.settings import CommonSettings, SettingsError, load
 
+T = TypeVar("T")
+
 _MAX_SPEED: Final = 1_000_000.0
 _DEFAULT_REDIS: Final = "redis://127.0.0.1:6379"
 _DEFAULT_GATEWAY_PORT: Final = "8080"
+
+
+def checked(option: str, parse: Callable[[str], T], text: str) -> T:
+    """What an option's text means.
+
+    Raises:
+        typer.BadParameter: in the words of the `ValueError` of `parse`.
+    """
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from error
 
 
 def parse_speed(text: str) -> float | None:

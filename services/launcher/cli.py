@@ -17,7 +17,15 @@ from rich.console import Console
 from rich.markup import escape
 from typer.core import TyperGroup
 
-from services.launcher.arguments import existing_file, find_gateways, find_redis, log_as, parse_speed, running_cluster
+from services.launcher.arguments import (
+    checked,
+    existing_file,
+    find_gateways,
+    find_redis,
+    log_as,
+    parse_speed,
+    running_cluster,
+)
 from services.launcher.errors import LauncherError
 from services.launcher.leash import python_module
 from services.launcher.load.command import EPILOG, load_command
@@ -28,6 +36,7 @@ from shared.clock import SystemClock
 
 _SERVICES: Final = "One service, as a container runs it"
 _LOCAL: Final = "On your own machine"
+_DURATIONS: Final = "90s, 15m, 1h, 7d"
 SPEED_HELP: Final = "Times faster than recorded: 50, 0.5; or `max`, as fast as the cluster takes it."
 
 
@@ -228,20 +237,63 @@ def watch_command(
 app.command("load", rich_help_panel=_LOCAL, epilog=EPILOG)(load_command)
 
 
-@app.command("token", rich_help_panel=_LOCAL, epilog='Example: `tickwire watch BTC-USDT --token "$(tickwire token)"`')
+@app.command(
+    "token",
+    rich_help_panel=_LOCAL,
+    epilog='Example: `tickwire watch BTC-USDT --token "$(tickwire token --symbols BTC-*,ETH-USDT)"`',
+)
 def token_command(
     sub: Annotated[str, typer.Option(help="Whom it is for: the user id.")] = "demo-1",
     role: Annotated[str, typer.Option(help="`admin` opens the metrics room.")] = "",
-    ttl: Annotated[str, typer.Option(help="How long it is valid: 90s, 15m, 1h, 7d.")] = "1h",
+    ttl: Annotated[str, typer.Option(help=f"How long it is valid: {_DURATIONS}.")] = "1h",
+    symbols: Annotated[
+        str, typer.Option(help="What it grants: symbols with `*`, separated by commas. [default: all]")
+    ] = "",
+    max_hz: Annotated[
+        float | None, typer.Option(min=0.001, max=1_000_000, help="Most price updates a second and symbol.")
+    ] = None,
+    delay: Annotated[str, typer.Option(help="Prices and trades come so much later: 15m. [default: live]")] = "",
+    connections: Annotated[int | None, typer.Option(min=1, max=1_000_000, help="At the same time.")] = None,
+    jti: Annotated[str, typer.Option(help="Its own id, for `tickwire revoke --jti`.")] = "",
 ) -> None:
-    """Print a development token, signed with JWT_SECRET, else with the secret of a running `tickwire up`."""
-    from services.launcher.tokens import parse_duration, sign
+    """Print a development token, signed with JWT_SECRET, else with the secret of a running `tickwire up`.
 
-    try:
-        lifetime_s = parse_duration(ttl)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--ttl") from error
-    typer.echo(sign(sub, role or None, lifetime_s, SystemClock().now_ms(), os.environ, running_cluster()))
+    Issuer and audience are JWT_ISSUER and JWT_AUDIENCE, else those of the running cluster.
+    """
+    from services.launcher.tokens import parse_duration, sign, token_claims
+
+    lifetime_s = checked("--ttl", parse_duration, ttl)
+    delay_s = checked("--delay", parse_duration, delay) if delay else 0
+    rights = checked("--symbols", lambda text: token_claims(text, max_hz, delay_s, connections, jti), symbols)
+    typer.echo(sign(sub, role or None, lifetime_s, SystemClock().now_ms(), os.environ, running_cluster(), rights))
+
+
+@app.command("revoke", epilog="Example: `tickwire revoke --sub ann --for 12h`")
+def revoke_command(
+    sub: Annotated[str, typer.Option(help="A user: all tokens issued up to now.")] = "",
+    jti: Annotated[str, typer.Option(help="One token, by its `jti`.")] = "",
+    lasts: Annotated[str, typer.Option("--for", help=f"At least as long as tokens live: {_DURATIONS}.")] = "7d",
+    listing: Annotated[bool, typer.Option("--list", help="Print what is revoked.")] = False,
+    undo: Annotated[bool, typer.Option("--undo", help="Take it back.")] = False,
+    redis_url: Annotated[
+        str, typer.Option(help="Of the cluster. [default: REDIS_URL, else a running `tickwire up`]")
+    ] = "",
+) -> None:
+    """Refuse tokens before they expire, at every gateway within five seconds; connections with them are closed.
+
+    A revoked user may log in anew: tokens that are issued later are accepted.
+    """
+    from services.launcher import revoke
+
+    url = find_redis(redis_url)
+    if listing:
+        asyncio.run(revoke.show(url, SystemClock(), typer.echo))
+        return
+    kind, value = checked("--sub", lambda user: revoke.parse_target(user, jti), sub)
+    if undo:
+        asyncio.run(revoke.undo(url, kind, value, SystemClock(), typer.echo))
+    else:
+        asyncio.run(revoke.revoke(url, kind, value, checked("--for", revoke.parse_lifetime, lasts), typer.echo))
 
 
 @app.command("settings", rich_help_panel=_LOCAL, epilog="Example: `tickwire settings --markdown`")

@@ -20,6 +20,9 @@ from services.launcher.settings_table import SERVICES
 
 DEFAULT_PORT: Final = 8080
 REDIS_PORT: Final = 6379
+DEFAULT_ISSUER: Final = "tickwire-up"
+"""Who signs the tokens of a cluster on one machine, and whom they are for, where tokens are required."""
+
 ANY_HOST: Final = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - compared with, not bound
 _KEY_VARIABLES: Final = ("JWT_SECRET", "JWT_PUBLIC_KEY_FILE", "JWT_JWKS_URL")
 
@@ -119,7 +122,13 @@ def _completed(environment: Mapping[str, str], options: Options) -> dict[str, st
     ours["OPS_PORT"] = "0"
     ours.setdefault("OPS_HOST", "127.0.0.1")
     if not any(ours.get(name) for name in _KEY_VARIABLES):
-        ours["JWT_SECRET"] = secrets.token_hex(32)
+        ours["JWT_SECRET"] = secrets.token_hex(64)  # long enough for each of its algorithms
+    if ours.get("AUTH_MODE") == "required" and ours.get("JWT_SECRET"):
+        for name in (
+            "JWT_ISSUER",
+            "JWT_AUDIENCE",
+        ):  # demanded by gateways; `tickwire token` finds them in the run state
+            ours[name] = ours.get(name) or DEFAULT_ISSUER
     if not ours.get("LOG_FORMAT"):
         ours["LOG_FORMAT"] = "json" if options.plain and not sys.stderr.isatty() else "console"
     return ours

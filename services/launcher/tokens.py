@@ -6,9 +6,12 @@ from typing import Final
 
 from services.launcher.errors import LauncherError
 from services.launcher.run_state import RunState
-from shared.identity import MIN_SECRET_LENGTH, sign_development_token
+from shared.identity import sign_development_token
+from shared.identity.secrets import HMAC_BYTES, secret_problems
+from shared.rights import SymbolPatterns
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_ELSEWHERE: Final = "sign the token where the private key is"
 _DURATION: Final = re.compile(r"(\d{1,6})([smhd])")
 
 
@@ -24,6 +27,21 @@ def parse_duration(text: str) -> int:
     return int(match[1]) * _UNITS[match[2]]
 
 
+def token_claims(
+    symbols: str, max_hz: float | None, delay_s: int, connections: int | None, jti: str
+) -> dict[str, object]:
+    """The claims of a development token beside its user, role and time; nothing for what is not restricted.
+
+    Raises:
+        ValueError: a pattern of symbols is none.
+    """
+    claims: dict[str, object] = {"max_hz": max_hz, "delay_s": delay_s or None, "connections": connections}
+    if symbols:
+        claims["symbols"] = list(SymbolPatterns(text.strip() for text in symbols.split(",")).patterns)
+    claims["jti"] = jti or None
+    return {name: value for name, value in claims.items() if value is not None}
+
+
 def sign(
     user_id: str,
     role: str | None,
@@ -31,32 +49,52 @@ def sign(
     now_ms: int,
     environment: Mapping[str, str],
     running: RunState | None,
+    rights: Mapping[str, object] | None = None,
 ) -> str:
-    """A token signed with the secret of the environment, else of the running cluster.
+    """A token signed with the secret of the environment, else of the running cluster; `rights` are further claims.
 
     Raises:
-        LauncherError: there is no secret, or it is too short for any service to accept.
+        LauncherError: there is no secret, or no service would accept it.
     """
     secret = environment.get("JWT_SECRET", "")
     issuer, audience = environment.get("JWT_ISSUER", ""), environment.get("JWT_AUDIENCE", "")
-    if not secret and running is not None:
-        secret = running.jwt_secret
-        issuer, audience = issuer or running.jwt_issuer, audience or running.jwt_audience
-        if not secret:
-            raise LauncherError(
-                "the running cluster checks tokens with a public key, and only its private key can sign them",
-                "sign the token where the private key is",
-            )
     if not secret:
+        secret = _running_secret(running)
+    if running is not None and secret == running.jwt_secret:
+        issuer, audience = issuer or running.jwt_issuer, audience or running.jwt_audience
+    algorithm = environment.get("JWT_ALGORITHMS", "").partition(",")[0].strip() or "HS256"
+    if algorithm not in HMAC_BYTES:
+        raise LauncherError(
+            f"JWT_ALGORITHMS={algorithm} is none of a secret's; those are {', '.join(HMAC_BYTES)}", _ELSEWHERE
+        )
+    for problem in secret_problems("JWT_SECRET", secret, [algorithm]):
+        raise LauncherError(f"no gateway accepts {problem}", "set JWT_SECRET to the one that your gateways have")
+    return sign_development_token(
+        secret,
+        user_id,
+        role=role,
+        lifetime_s=lifetime_s,
+        now_ms=now_ms,
+        issuer=issuer,
+        audience=audience,
+        rights=rights,
+        algorithm=algorithm,
+    )
+
+
+def _running_secret(running: RunState | None) -> str:
+    """The secret of a running cluster.
+
+    Raises:
+        LauncherError: there is none.
+    """
+    if running is None:
         raise LauncherError(
             "no secret to sign with: JWT_SECRET is not set, and no `tickwire up` is running",
             "start a cluster with `tickwire up`, or set JWT_SECRET to the one that your gateways have",
         )
-    if len(secret.encode()) < MIN_SECRET_LENGTH:
+    if not running.jwt_secret:
         raise LauncherError(
-            f"JWT_SECRET has {len(secret.encode())} bytes; services refuse one below {MIN_SECRET_LENGTH}",
-            "make one: openssl rand -hex 32",
+            "the running cluster checks tokens with a public key, and only its private key can sign them", _ELSEWHERE
         )
-    return sign_development_token(
-        secret, user_id, role=role, lifetime_s=lifetime_s, now_ms=now_ms, issuer=issuer, audience=audience
-    )
+    return running.jwt_secret

@@ -78,6 +78,11 @@ USERS: Final = _gauge("tickwire_users", "Users with a connection to this gateway
 USER_REFUSALS: Final = _counter(
     "tickwire_user_refusals_total", "What was refused because of a limit of one user in the whole cluster.", "limit"
 )
+REVOCATIONS: Final = _gauge("tickwire_revocations", "Revoked users and tokens that this gateway knows.")
+REVOCATIONS_REJECTED: Final = _counter("tickwire_revocations_rejected_total", "Revocations that could not be read.")
+REVOCATIONS_DROPPED: Final = _counter(
+    "tickwire_revocations_dropped_total", "Revocations given up before their time, because there were too many."
+)
 PUBLISH_TO_SEND: Final = MetricDef(
     "tickwire_publish_to_send_seconds",
     Kind.HISTOGRAM,

@@ -69,6 +69,9 @@ USER_GATEWAYS: Final = "svc:{users-open}:gateways"
 CLUSTER_METRICS: Final = "md:metrics"
 """Pub/Sub channel of the cluster's figures. Written by metrics, read by gateways that have an admin connected."""
 
+REVOCATIONS: Final = "svc:{auth}:revocations"
+"""Stream of revoked users and tokens, kept to an age. Written by `tickwire revoke`, read by gateways."""
+
 SERVICE_REPORTS: Final = "svc:reports"
 """Hash instance -> `ServiceReport`. Written by every service, read and pruned by metrics, read by the board."""
 

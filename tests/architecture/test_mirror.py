@@ -8,6 +8,7 @@ import pytest
 from tests.support.source_tree import ROOT, SOURCES, has_logic, parse, python_files
 
 COVERED_ELSEWHERE: Final = {
+    "services/gateway/__main__.py": "tests/security/test_wrong_settings.py",
     "services/gateway/exchange.py": "tests/unit/services/gateway/test_http.py",
     "services/launcher/__main__.py": "tests/integration/test_launcher_up.py",
     "services/launcher/cluster.py": "tests/integration/test_launcher_up.py",
@@ -22,6 +23,7 @@ COVERED_ELSEWHERE: Final = {
     "services/launcher/load/publish.py": "tests/integration/test_launcher_load.py",
     "services/launcher/load/run.py": "tests/integration/test_launcher_load.py",
     "services/launcher/load/worker.py": "tests/integration/test_launcher_load.py",
+    "services/launcher/revoke.py": "tests/integration/test_launcher_revoke.py",
     "services/launcher/up.py": "tests/integration/test_launcher_up.py",
     "services/metrics/app.py": "tests/integration/test_metrics.py",
     "services/price_ingest/app.py": "tests/integration/test_price_ingest.py",
@@ -31,8 +33,10 @@ COVERED_ELSEWHERE: Final = {
     "shared/bus/redis_pubsub.py": "tests/integration/test_bus_topologies.py",
     "shared/bus/server_check.py": "tests/integration/test_redis_startup.py",
     "shared/bus/servers.py": "tests/integration/test_bus_failover.py",
+    "shared/identity/key_source.py": "tests/security/test_jwks.py",
     "shared/lease.py": "tests/integration/test_lease.py",
     "shared/lifecycle.py": "tests/integration/test_lifecycle.py",
+    "shared/revocations.py": "tests/security/test_revocation.py",
 }
 """Source -> the test that would fail if it broke, where a unit test would only repeat it."""
 

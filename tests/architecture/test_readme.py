@@ -2,7 +2,7 @@
 
 import re
 
-from tests.support.readme_tables import EXAMPLE, README, completed, filled
+from tests.support.readme_tables import EXAMPLE, NAMES, README, completed, filled, listed
 from tests.support.source_tree import ROOT
 
 
@@ -17,6 +17,11 @@ def test_the_example_environment_names_every_setting_once_and_none_that_is_gone(
     named = re.findall(r"^#?([A-Z][A-Z_]+)=", text, re.MULTILINE)
     known = re.findall(r"^\| `([A-Z_]+)` \|", README.read_text(encoding="utf-8"), re.MULTILINE)
     assert sorted(named) == sorted(known)
+
+
+def test_every_service_knows_the_names_of_all_settings() -> None:
+    text = NAMES.read_text(encoding="utf-8")
+    assert listed(text) == text, "make readme"
 
 
 def test_every_make_target_that_it_names_exists() -> None:

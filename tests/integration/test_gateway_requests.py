@@ -19,7 +19,7 @@ from shared.clock import SystemClock
 from shared.names import error_codes
 from shared.names.error_codes import ErrorCode
 from tests.support.bystander import beside
-from tests.support.cluster import SECRET, Cluster, Service, token
+from tests.support.cluster import ISSUED, SECRET, Cluster, Service, token
 from tests.support.wire_client import connect
 from tests.support.wire_socket import WireSocket, joined
 
@@ -184,12 +184,12 @@ async def test_a_public_key_is_no_shared_secret(cluster: Cluster, tmp_path_facto
 
 
 async def test_where_a_token_is_required_nobody_gets_in_without(cluster: Cluster) -> None:
-    gateway = await cluster.start("gateway", AUTH_MODE="required")
+    gateway = await cluster.start("gateway", AUTH_MODE="required", **ISSUED)
     async with await connect(gateway.port) as client:
         socket = WireSocket(client)
         socket.join()
         assert json.loads((await socket.next_text("44"))[2:])["message"] == "Authentication required"
-        socket.join({"token": token(now_ms=SystemClock().now_ms())})
+        socket.join({"token": token(now_ms=SystemClock().now_ms(), issued=True)})
         await socket.next("authenticated")
 
 

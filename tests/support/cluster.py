@@ -35,9 +35,30 @@ LOG_TAIL: Final = 40
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 
 
-def token(user: str = "user-1", *, role: str | None = None, now_ms: int, lifetime_s: int = 3600) -> str:
-    """A token that the cluster's gateways accept."""
-    return sign_development_token(SECRET, user, role=role, lifetime_s=lifetime_s, now_ms=now_ms)
+ISSUED: Final = {"JWT_ISSUER": "tests", "JWT_AUDIENCE": "tickwire"}
+"""Settings beside `AUTH_MODE=required`; `token(..., issued=True)` has them."""
+
+
+def token(
+    user: str = "user-1",
+    *,
+    role: str | None = None,
+    now_ms: int,
+    lifetime_s: int = 3600,
+    issued: bool = False,
+    rights: Mapping[str, object] | None = None,
+) -> str:
+    """A token that the cluster's gateways accept; `rights` are further claims."""
+    return sign_development_token(
+        SECRET,
+        user,
+        role=role,
+        lifetime_s=lifetime_s,
+        now_ms=now_ms,
+        issuer=ISSUED["JWT_ISSUER"] if issued else "",
+        audience=ISSUED["JWT_AUDIENCE"] if issued else "",
+        rights=rights,
+    )
 
 
 class Service:

@@ -1,4 +1,4 @@
-"""The tables of README and SECURITY.md and the end of `.env.example`, printed from the code.
+"""Tables of README and SECURITY.md, the end of `.env.example`, the list of settings: printed from the code.
 
 `make readme` writes them, a test says when they are out of date.
 """
@@ -19,6 +19,7 @@ from tests.support.source_tree import ROOT
 
 README = ROOT / "README.md"
 EXAMPLE = ROOT / ".env.example"
+NAMES = ROOT / "shared/names/settings.py"
 REST = "# All others, at their defaults.\n"
 """Stands in `.env.example` between what is written by hand and what is printed."""
 
@@ -84,6 +85,12 @@ def completed(text: str) -> str:
     return by_hand + found + "".join(_example(row) for row in _all_settings() if row.name not in named)
 
 
+def listed(text: str) -> str:
+    """`shared/names/settings.py` with the name of every setting."""
+    names = "".join(f'        "{name}",\n' for name in sorted(row.name for row in _all_settings()))
+    return re.sub(r"(?<=frozenset\(\n    \{\n).*?(?=    \}\n)", names, text, count=1, flags=re.DOTALL)
+
+
 def _example(row: SettingInfo) -> str:
     in_words = " " in row.default or row.default == "none"
     notes = ", ".join([*([row.unit] if row.unit else ()), *([f"default: {row.default}"] if in_words else ())])
@@ -94,9 +101,10 @@ def _example(row: SettingInfo) -> str:
 def main() -> None:
     """Write the tables, or say whether they are current."""
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--write", action="store_true", help="change README.md and .env.example")
+    arguments.add_argument("--write", action="store_true", help="change the files")
     write = arguments.parse_args().write
-    for path, printed in ((README, filled), (EXAMPLE, completed), (threat_table.SECURITY, threat_table.filled)):
+    pages = ((README, filled), (EXAMPLE, completed), (NAMES, listed), (threat_table.SECURITY, threat_table.filled))
+    for path, printed in pages:
         before = path.read_text(encoding="utf-8")
         after = printed(before)
         if write:

@@ -16,6 +16,7 @@ from shared.settings import (
     load,
     load_all,
     setting,
+    unknown_settings,
 )
 
 
@@ -112,3 +113,106 @@ def test_an_address_that_is_none_is_refused_without_showing_a_password(url: str)
     (problem,) = caught.value.problems
     assert problem.startswith("REDIS_URL: ")
     assert "hunter2" not in problem
+
+
+def unknown(**environment: str) -> list[str]:
+    return unknown_settings(environment)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("JWT_SECERT", "JWT_SECRET"),
+        ("JWT_ISS", "JWT_ISSUER"),
+        ("RATE_LIMIT", "RATE_LIMITS"),
+        ("AUTH_MODES", "AUTH_MODE"),
+        ("MAX_CONNECTION", "MAX_CONNECTIONS"),
+        ("PRICE_BATCH_MSS", "PRICE_BATCH_MS"),
+        ("REDIS_ULR", "REDIS_URL"),
+        ("ALLOWED_ORIGIN", "ALLOWED_ORIGINS"),
+        ("OPS_PROT", "OPS_PORT"),
+        ("PING_INTERVAL", "PING_INTERVAL_MS"),
+    ],
+)
+def test_a_misspelt_setting_is_named_with_what_was_meant_and_without_its_value(name: str, meant: str):
+    assert unknown(**{name: "hunter2"}) == [f"{name}: unknown setting, did you mean {meant}?"]
+
+
+def test_what_begins_as_ours_alone_do_is_refused_even_if_nothing_is_like_it():
+    assert unknown(JWT_WHATEVER_THIS_MAY_BE="x") == ["JWT_WHATEVER_THIS_MAY_BE: unknown setting"]
+
+
+def test_an_empty_variable_is_no_unknown_setting():
+    assert unknown(JWT_SECERT=" ") == []
+
+
+def test_what_only_looks_like_a_setting_that_is_there_is_somebody_elses():
+    assert unknown(REDIS_URI="x") != []
+    assert unknown(REDIS_URI="x", REDIS_URL="redis://h") == []
+
+
+@pytest.mark.parametrize(
+    "service", ["GATEWAY", "METRICS", "REDIS", "AUTH", "JWT_ISSUER", "RATE_LIMITS", "PRICE_INGEST"]
+)
+def test_what_kubernetes_says_of_each_service_is_none_of_ours(service: str):
+    said = {
+        f"{service}_SERVICE_HOST": "10.0.0.1",
+        f"{service}_SERVICE_PORT": "8080",
+        f"{service}_SERVICE_PORT_HTTP": "8080",
+        f"{service}_PORT_8080_TCP": "tcp://10.0.0.1:8080",
+        f"{service}_PORT_8080_TCP_PROTO": "tcp",
+        f"{service}_PORT_8080_TCP_PORT": "8080",
+        f"{service}_PORT_8080_TCP_ADDR": "10.0.0.1",
+    }
+    assert unknown(**said) == []
+    if service != "GATEWAY":
+        assert unknown(**{f"{service}_PORT": "tcp://10.0.0.1:8080"}) == []
+
+
+def test_a_port_that_kubernetes_made_an_address_says_where_that_comes_from():
+    (problem,) = problems_of(PORT="tcp://10.0.0.1:8080")
+    assert "enableServiceLinks" in problem
+
+
+USUAL = """
+    PATH HOME HOSTNAME LANG LANGUAGE LC_ALL LC_CTYPE TERM TZ USER LOGNAME SHELL PWD OLDPWD SHLVL TMPDIR EDITOR MAIL
+    PYTHONPATH PYTHON_VERSION PYTHON_SHA256 PYTHONUNBUFFERED PYTHONDONTWRITEBYTECODE VIRTUAL_ENV GPG_KEY
+    PIP_NO_CACHE_DIR
+    POD_NAME POD_NAMESPACE POD_IP NODE_NAME HOST_IP CONTAINER_NAME PORT HOST DEBUG LOG LOG_FILE LOG_DIR LOG_PATH
+    REDIS_HOST REDIS_PORT REDIS_PASSWORD REDIS_USER REDIS_USERNAME REDIS_DB REDIS_TLS DATABASE_URL SENTRY_DSN
+    HTTP_PROXY HTTPS_PROXY NO_PROXY ALL_PROXY SSL_CERT_FILE SSL_CERT_DIR REQUESTS_CA_BUNDLE MALLOC_ARENA_MAX
+    AWS_REGION AWS_ACCESS_KEY_ID GOOGLE_APPLICATION_CREDENTIALS OTEL_SERVICE_NAME OTEL_EXPORTER_OTLP_ENDPOINT DD_ENV
+    CI GITHUB_TOKEN XDG_RUNTIME_DIR SSH_AUTH_SOCK DISPLAY COLORTERM COLUMNS LINES INVOCATION_ID JOURNAL_STREAM
+    NOTIFY_SOCKET MAINPID PROMETHEUS_MULTIPROC_DIR UVLOOP_DEBUG SECRET_KEY API_KEY TOKEN APP_ENV ENVIRONMENT VERSION
+    KUBERNETES_PORT KUBERNETES_SERVICE_HOST MARKET FEED EXCHANGE GATEWAY GATEWAY_URL PRICE TRADE TRADES_TABLE
+"""
+"""Variables of containers, build servers and trading desks."""
+
+
+def test_what_machines_and_containers_have_anyway_is_left_alone():
+    assert [said for name in USUAL.split() for said in unknown(**{name: "x"})] == []
+
+
+def test_what_is_wrong_with_all_of_it_together_is_told_with_the_rest():
+    def check(auth: AuthSettings) -> list[str]:
+        return ["JWT_ISSUER: missing"] if not auth.jwt_issuer else []
+
+    environment = {"OPS_PORT": "y", "JWT_SECRET": "short", "JWT_SECERT": "x"}
+    with pytest.raises(SettingsError) as caught:
+        load_all(environment, CommonSettings, AuthSettings, check=check)
+    assert [problem.split("=")[0].split(":")[0] for problem in caught.value.problems] == [
+        "OPS_PORT",
+        "JWT_SECRET",
+        "JWT_ISSUER",
+        "JWT_SECERT",
+    ]
+
+
+def test_a_wrong_variable_does_not_hide_what_else_is_wrong_in_its_settings():
+    problems = problems_of(PORT="13", SIZE="0")
+    assert [problem.split("=")[0].split(":")[0] for problem in problems] == ["SIZE", "PORT"]
+
+
+def test_what_a_service_declares_is_known_to_it():
+    assert load_all({"TINY_SIZE": "1"}, CommonSettings)
+    assert unknown_settings({"JWT_OWN": "1"}, ["JWT_OWN"]) == []

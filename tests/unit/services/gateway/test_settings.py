@@ -8,7 +8,7 @@ from shared.settings import SettingsError, load
 
 def test_the_defaults_work() -> None:
     settings = load(GatewaySettings, {})
-    assert settings.event_rates() == {"authenticate": 1.0}
+    assert settings.event_rates() == {"authenticate": 1.0, "auth:refresh": 1.0}
     assert (settings.gateway_port, settings.auth_mode, settings.price_batch_ms) == (8080, "optional", 100)
 
 
@@ -42,6 +42,12 @@ def test_a_value_out_of_range_is_named(name: str, value: str) -> None:
     with pytest.raises(SettingsError) as caught:
         load(GatewaySettings, {name: value})
     assert caught.value.problems[0].startswith(f"{name}=")
+
+
+def test_a_catalogue_that_names_no_symbols_is_named() -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(GatewaySettings, {"SYMBOLS": "BTC-*,ETH USDT"})
+    assert caught.value.problems[0].startswith("SYMBOLS")
 
 
 def test_compression_and_the_sticky_cookie_are_off_until_asked_for() -> None:

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 from services.launcher.cli import app
 from shared.clock import SystemClock
 from shared.identity import AuthSettings, TokenVerifier
+from shared.rights import Rights, SymbolPatterns
 
 SECRET = "0123456789abcdef0123456789abcdef"
 COMMANDS = [
@@ -18,6 +19,7 @@ COMMANDS = [
     ["watch"],
     ["load"],
     ["token"],
+    ["revoke"],
     ["settings"],
     ["gateway"],
     ["price-ingest"],
@@ -58,7 +60,7 @@ def test_alone_it_lists_its_commands():
     assert all(words[0] in output for words in COMMANDS)
 
 
-@pytest.mark.parametrize("words", COMMANDS[8:], ids=" ".join)
+@pytest.mark.parametrize("words", COMMANDS[9:], ids=" ".join)
 def test_a_service_replaces_this_process_so_that_signals_reach_it(words, monkeypatch):
     called = []
     monkeypatch.setattr("os.execv", lambda path, argv: called.append((path, argv)))
@@ -66,6 +68,15 @@ def test_a_service_replaces_this_process_so_that_signals_reach_it(words, monkeyp
     ((path, argv),) = called
     assert argv[0] == path
     assert argv[-2:] == ["-m", f"services.{words[0].replace('-', '_')}"]
+
+
+def test_a_token_has_the_rights_that_are_asked_for(monkeypatch):
+    monkeypatch.setenv("JWT_SECRET", SECRET)
+    words = ("--symbols", "BTC-*", "--max-hz", "2", "--delay", "15m", "--connections", "3", "--jti", "t1")
+    (token,) = run("token", *words).stdout.splitlines()
+    identity = TokenVerifier(AuthSettings(jwt_secret=SECRET)).verify(token, SystemClock().now_ms())
+    assert identity.rights == Rights(SymbolPatterns(["BTC-*"]), 2.0, 900, 3)
+    assert identity.token_id == "t1"
 
 
 def test_a_token_is_printed_alone(monkeypatch):
@@ -81,6 +92,15 @@ def test_a_token_is_printed_alone(monkeypatch):
     [
         (["token"], 1, "no secret to sign with"),
         (["token", "--ttl", "1w"], 2, "write 90s, 15m, 1h or 7d"),
+        (["token", "--symbols", "BTC USDT"], 2, "no pattern of symbols"),
+        (["token", "--delay", "soon"], 2, "write 90s, 15m, 1h or 7d"),
+        (["token", "--max-hz", "0"], 2, "max-hz"),
+        (["token", "--connections", "0"], 2, "connections"),
+        (["revoke"], 2, "give either --sub USER or --jti ID"),
+        (["revoke", "--sub", "ann", "--jti", "t1"], 2, "give either --sub USER or --jti ID"),
+        (["revoke", "--sub", "ann", "--for", "8d"], 2, "at most 7d"),
+        (["revoke", "--sub", "ann", "--redis-url", "redis://127.0.0.1:1"], 1, "Redis does not answer"),
+        (["revoke", "--list", "--redis-url", "http://x"], 1, "REDIS_URL cannot be used"),
         (["feed", "replay", "nowhere.csv"], 1, "nowhere.csv: no such file"),
         (["feed", "replay", "x.csv", "--original-time", "--loop"], 2, "second round"),
         (["up", "--feed", "replay"], 2, "needs a file"),

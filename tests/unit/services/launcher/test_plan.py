@@ -34,8 +34,21 @@ def test_every_child_gets_the_environment_a_secret_and_an_ops_port_of_its_own(tm
     for command in plan.services:
         assert command.environment["MAX_CONNECTIONS"] == "5"
         assert command.environment["OPS_PORT"] == "0"
-        assert len(command.environment["JWT_SECRET"]) == 64
+        assert len(command.environment["JWT_SECRET"]) == 128
         assert command.environment["REDIS_URL"] == URL["REDIS_URL"]
+
+
+def test_where_tokens_are_required_they_have_an_issuer_and_an_audience_unless_somebody_else_signs_them(tmp_path):
+    def issuer(**environment: str) -> tuple[str, str]:
+        directory = tmp_path / str(len(list(tmp_path.iterdir())))
+        directory.mkdir()
+        plan = make_plan(Options(port=0), {**URL, **environment}, directory)
+        return plan.setting("JWT_ISSUER"), plan.setting("JWT_AUDIENCE")
+
+    assert issuer() == ("", "")
+    assert issuer(AUTH_MODE="required") == ("tickwire-up", "tickwire-up")
+    assert issuer(AUTH_MODE="required", JWT_SECRET="mine", JWT_ISSUER="me") == ("me", "tickwire-up")
+    assert issuer(AUTH_MODE="required", JWT_JWKS_URL="https://id") == ("", "")
 
 
 @pytest.mark.parametrize("variable", ["JWT_SECRET", "JWT_PUBLIC_KEY_FILE"])

@@ -1,0 +1,11 @@
+"""Why tokens are refused."""
+
+from shared.identity.failures import AuthError, AuthFailure
+
+
+def test_only_a_key_that_is_being_fetched_is_worth_coming_back_for():
+    assert [reason for reason in AuthFailure if reason.temporary] == [AuthFailure.KEYS_AWAITED]
+
+
+def test_an_error_tells_its_reason_and_nothing_else():
+    assert str(AuthError(AuthFailure.EXPIRED)) == "expired"
