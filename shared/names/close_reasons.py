@@ -55,7 +55,7 @@ TOKEN_EXPIRED: Final = CloseReason(
 )
 TOKEN_REVOKED: Final = CloseReason(4403, "token_revoked", "the token, or its user, was revoked", reconnect=False)
 KEYS_AWAITED: Final = CloseReason(
-    1013, "keys_awaited", "the token names a key that is being fetched from `JWT_JWKS_URL`; the client tries again"
+    1013, "awaiting_keys", "the token names a key that is being fetched from `JWT_JWKS_URL`; the client tries again"
 )
 KICKED: Final = CloseReason(None, "kicked", "told to leave by DISCONNECT", reconnect=False)
 
