@@ -4,6 +4,7 @@ The algorithm is pinned by configuration and never taken from the token's header
 a public key can never be used as an HMAC secret. Time is an argument.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -14,8 +15,10 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
+from shared.rights import Rights
 from shared.settings import setting
 
+ALL_RIGHTS: Final = Rights()
 MAX_TOKEN_LENGTH: Final = 4096
 MIN_SECRET_LENGTH: Final = 32
 LEEWAY_S: Final = 10
@@ -66,6 +69,7 @@ class Identity:
     user_id: str
     role: str | None
     expires: int
+    rights: Rights = ALL_RIGHTS
 
     @property
     def is_admin(self) -> bool:
@@ -137,7 +141,10 @@ class TokenVerifier:
             raise AuthError(AuthFailure.BAD_CLAIM)
         if not isinstance(role, str | None):
             raise AuthError(AuthFailure.BAD_CLAIM)
-        return Identity(user_id, role, expires)
+        delay_s = claims.get("delay_s", 0)
+        if not isinstance(delay_s, int):
+            raise AuthError(AuthFailure.BAD_CLAIM)
+        return Identity(user_id, role, expires, Rights(delay_s))
 
     def _decode(self, token: str) -> dict[str, Any]:
         try:
@@ -170,12 +177,20 @@ class TokenVerifier:
             raise AuthError(AuthFailure.MALFORMED) from error
 
 
-def sign_development_token(
-    secret: str, user_id: str, *, role: str | None, lifetime_s: int, now_ms: int, issuer: str = "", audience: str = ""
+def sign_development_token(  # noqa: PLR0913 - what a token says
+    secret: str,
+    user_id: str,
+    *,
+    role: str | None,
+    lifetime_s: int,
+    now_ms: int,
+    issuer: str = "",
+    audience: str = "",
+    rights: Mapping[str, object] | None = None,
 ) -> str:
-    """A token signed with a shared secret (HS256), for development and tests."""
+    """A token signed with a shared secret (HS256), for development and tests; `rights` are further claims."""
     issued = now_ms // 1000
-    claims: dict[str, Any] = {"sub": user_id, "iat": issued, "exp": issued + lifetime_s}
+    claims: dict[str, Any] = {"sub": user_id, "iat": issued, "exp": issued + lifetime_s, **(rights or {})}
     optional = {"role": role, "iss": issuer, "aud": audience}
     claims.update({name: value for name, value in optional.items() if value})
     return jwt.encode(claims, secret, algorithm="HS256")

@@ -14,6 +14,8 @@ from protocol.socketio.packets import Value
 from services.gateway.chart_requests import ChartRequests
 from services.gateway.client import INVALID_NAMESPACE, Client
 from services.gateway.cursor import position_of
+from services.gateway.delayed_subscriber import DelayedSubscriber, check_delay
+from services.gateway.delayed_trades import DelayedTrades
 from services.gateway.hub import Hub
 from services.gateway.limits import ClientLimits
 from services.gateway.outbox import Outbox
@@ -23,7 +25,7 @@ from services.gateway.payloads import Payload, identity_payload
 from services.gateway.recovery import Claim, Gap, Missed, Recovery, Restored
 from services.gateway.requests import RequestError
 from services.gateway.sessions import Session, Sessions
-from services.gateway.subscriptions import Delivery, Subscriber, Subscriptions
+from services.gateway.subscriptions import Delivery, Subscriptions
 from services.gateway.trade_feed import TradeFeed
 from shared.clock import Clock
 from shared.identity import AuthError, AuthFailure, Identity, TokenVerifier
@@ -77,7 +79,9 @@ class Arrivals:
         greeting: Greeting,
         clock: Clock,
         hub: Hub,
-        subscriber: Subscriber,
+        subscriber: DelayedSubscriber,
+        delayed_trades: DelayedTrades,
+        max_delay_s: int,
         pacer: Pacer,
         charts: ChartRequests,
         feed: TradeFeed,
@@ -90,6 +94,8 @@ class Arrivals:
         self._clock = clock
         self._hub = hub
         self._subscriber = subscriber
+        self._delayed_trades = delayed_trades
+        self._max_delay_s = max_delay_s
         self._pacer = pacer
         self._charts = charts
         self._feed = feed
@@ -113,7 +119,8 @@ class Arrivals:
         identity = None if token is None else self.identify(token)
         pid, offset = auth.get("pid"), auth.get("offset")
         outbox = client.outbox
-        outbox.recovers = auth.get(RECOVER) is not False and not client.connection.is_from_python
+        is_live = identity is None or not identity.rights.delay_s
+        outbox.recovers = is_live and auth.get(RECOVER) is not False and not client.connection.is_from_python
         if not outbox.recovers or not isinstance(pid, str):
             self._enter(client, limits, identity, None)
             return
@@ -134,9 +141,11 @@ class Arrivals:
         try:
             if not isinstance(token, str):
                 raise AuthError(AuthFailure.MALFORMED)
-            return self._verifier.verify(token, self._clock.now_ms())
+            identity = self._verifier.verify(token, self._clock.now_ms())
+            check_delay(identity.rights, self._max_delay_s)
         except AuthError as error:
             raise RequestError(error_codes.AUTHENTICATION_FAILED, reason=error.reason.value) from None
+        return identity
 
     def become(self, client: Client, member: Member, identity: Identity) -> None:
         """Take an identity, leaving the rooms of the one before."""
@@ -154,20 +163,51 @@ class Arrivals:
         self._join(member, events.user_room(identity.user_id), number, position)
         if identity.is_admin:
             self._hub.join(events.ADMIN_ROOM, outbox)
+        self.keep_back(member, identity.rights.delay_s)
         client.emit(NAMESPACE, ServerEvent.AUTHENTICATED, identity_payload(identity))
 
-    def join_trades(self, member: Member, symbol: str) -> None:
-        """Subscribe trades from here on; harmless when subscribed."""
+    def keep_back(self, member: Member, delay_s: int) -> list[tuple[str, str]]:
+        """Give a client its prices and trades so much later from now on, 0: live. Called with each identity.
+
+        A client that is kept back loses its charts and cannot be recovered: a cursor says where it is in what it does
+        not get yet.
+
+        Returns:
+            What it has lost, as (event, symbol).
+        """
+        subscriptions, outbox = member.subscriptions, member.subscriptions.outbox
+        if not delay_s and not subscriptions.delay_s:
+            return []
+        reached = {symbol: self._leave_trades(member, symbol) for symbol in list(subscriptions.trades())}
+        prices = self._subscriber.change_delay(subscriptions, delay_s)
+        lost: list[tuple[str, str]] = [(ClientEvent.SUBSCRIBE_PRICE, symbol) for symbol in prices]
+        if delay_s:
+            charts = self._charts.leave_all(subscriptions)
+            lost += [(ClientEvent.SUBSCRIBE_CHART, symbol) for symbol in {symbol for symbol, _ in charts}]
+            outbox.recovers = False
+            if member.session is not None:
+                session, member.session = member.session, None
+                self._sessions.forget(session)
+        for symbol, position in reached.items():
+            self.join_trades(member, symbol, position)
+        return lost
+
+    def join_trades(self, member: Member, symbol: str, reached: int = 0) -> None:
+        """Subscribe trades from here on, delayed ones behind what it has `reached`; harmless when subscribed."""
         trades = member.subscriptions.trades()
-        if symbol not in trades:
+        if symbol in trades:
+            return
+        if member.subscriptions.delay_s:
+            self._delayed_trades.join(member.subscriptions, symbol, reached)
+        else:
             number = self._feed.trades_log(symbol)
             trades[symbol] = self._feed.positions[number]
             self._join(member, events.trades_room(symbol), number, trades[symbol])
 
     def leave_trades(self, member: Member, symbol: str) -> None:
         """Unsubscribe trades; harmless when not subscribed."""
-        if member.subscriptions.trades().pop(symbol, None) is not None:
-            self._leave(member, events.trades_room(symbol))
+        if symbol in member.subscriptions.trades():
+            self._leave_trades(member, symbol)
 
     @contextmanager
     def changing(self, member: Member, event: str) -> Iterator[None]:
@@ -237,6 +277,19 @@ class Arrivals:
             self._restore(member, outcome, client.connection.now)
         if session is not None:
             self._sessions.save(session)
+
+    def _leave_trades(self, member: Member, symbol: str) -> int:
+        """Unsubscribe trades: the position in their log up to which the client has them."""
+        subscriptions = member.subscriptions
+        if subscriptions.delay_s:
+            return self._delayed_trades.leave(subscriptions, symbol)
+        number, room = self._feed.trades_log(symbol), events.trades_room(symbol)
+        reached = self._feed.reached(number, room, subscriptions.outbox.log_position)
+        if member.missed is not None:
+            reached = member.missed.behind.get(room, reached)
+        subscriptions.trades().pop(symbol, None)
+        self._leave(member, room)
+        return reached
 
     def _join(self, member: Member, room: str, number: int, position: int) -> None:
         """Join a room of the log, or have its entries join what the client is still being given."""

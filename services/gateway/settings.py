@@ -45,6 +45,16 @@ class GatewaySettings:
     log_window_bytes: Positive = setting(
         67_108_864, "newest log entries kept in memory for clients that are behind or come back", "bytes"
     )
+    max_delay_seconds: Annotated[int, msgspec.Meta(ge=1, le=3_600)] = setting(
+        900,
+        "longest `delay_s` of a token; well below the trade-notifier's TRADE_LOG_MINUTES, which keep the trades",
+        "s",
+    )
+    delayed_prices_bytes: Positive = setting(
+        67_108_864,
+        "prices kept for clients with a `delay_s`, one a second and symbol; where that is too much, fewer",
+        "bytes",
+    )
     price_batch_ms: Positive = setting(100, "window of `price:batch`", "ms")
     price_batch_audience: Literal["everyone", "subscribers", "off"] = setting(
         "everyone", "who gets `price:batch`: all clients the whole market, clients their own symbols, nobody"

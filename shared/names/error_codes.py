@@ -27,10 +27,16 @@ SUBSCRIPTION_LIMIT: Final = ErrorCode(202, "Subscription limit reached", "`MAX_S
 NOT_SUBSCRIBED: Final = ErrorCode(
     203, "Not subscribed", "`resync:price` without a subscription; `subscribe:chart` that was left before its answer"
 )
+NOT_WHILE_DELAYED: Final = ErrorCode(
+    210, "Not available with delayed data", "charts, for a token with `delay_s`: a candle shows the present"
+)
 CHART_UNAVAILABLE: Final = ErrorCode(
     301, "Chart unavailable", "Redis did not answer in time; nothing is subscribed, ask again"
 )
 TOO_MANY_CHARTS: Final = ErrorCode(302, "Too many charts", "`MAX_CHARTS` different ones are watched at this gateway")
+TOO_MANY_DELAYED: Final = ErrorCode(
+    310, "Too many delayed symbols", "`DELAYED_PRICES_BYTES` holds the prices of no more at this gateway"
+)
 AUTHENTICATION_FAILED: Final = ErrorCode(401, "Authentication failed", "the token is refused; `reason` says why")
 AUTHENTICATION_REQUIRED: Final = ErrorCode(402, "Authentication required", "`AUTH_MODE=required` and no token given")
 
@@ -43,8 +49,10 @@ ALL: Final = (
     INVALID_SYMBOL,
     SUBSCRIPTION_LIMIT,
     NOT_SUBSCRIBED,
+    NOT_WHILE_DELAYED,
     CHART_UNAVAILABLE,
     TOO_MANY_CHARTS,
+    TOO_MANY_DELAYED,
     AUTHENTICATION_FAILED,
     AUTHENTICATION_REQUIRED,
 )
