@@ -20,6 +20,9 @@ from services.gateway.chart_feed import ChartFeed, ChartRules
 from services.gateway.chart_requests import ChartRequests
 from services.gateway.client import Client
 from services.gateway.connection import Application, EngineConnection
+from services.gateway.delayed_prices import DelayedPrices
+from services.gateway.delayed_subscriber import DelayedSubscriber
+from services.gateway.delayed_trades import DelayedTrades
 from services.gateway.encoding import Encoder
 from services.gateway.fanout import Fanout
 from services.gateway.handlers import Handlers
@@ -37,7 +40,6 @@ from services.gateway.recovery import Recovery
 from services.gateway.server import Mount, Server, ServerSettings
 from services.gateway.sessions import Sessions
 from services.gateway.settings import GatewaySettings
-from services.gateway.subscriptions import Subscriber
 from services.gateway.tokens import Tokens
 from services.gateway.trade_feed import TradeFeed
 from services.gateway.users import UserLimits, Users
@@ -83,11 +85,11 @@ class GatewayApp:
         )
         self._charts = self._make_chart_feed(chart_fanout)
         self._chart_requests.read_from(self._charts)
-        subscriber = Subscriber(
-            hub, market, self._prices, self._fanout, self._windows, settings.price_batch_audience, runtime.clock
-        )
+        subscriber = self._make_subscriber(hub, market, encoder, payloads, flusher)
+        self._delayed_trades = self._make_delayed_trades(hub, log_fanout)
         catch_up = CatchUp(market, self._fanout, chart_fanout, flusher, log_fanout.window, runtime.clock)
         self._users = self._make_users()
+        catch_up.market_of = self._delayed_prices.market_of
         self._sessions = self._make_sessions(lambda outbox: handlers.drained(outbox), log_fanout)  # noqa: PLW0108 - made below
         recovery = Recovery(runtime.bus, self._sessions, self._trades, log_fanout, flusher, runtime.tasks.spawn)
         pacer = Pacer(asyncio.get_running_loop(), subscriber, encoder, self._fanout.delivered, settings.price_batch_ms)
@@ -110,6 +112,7 @@ class GatewayApp:
         self._vitals.watch(self._server, hub, handlers, self._fanout, flusher, feeds)
         self._vitals.watch_tokens(self._tokens)
         self._vitals.watch_log(log_fanout, self._trades, self._sessions, recovery)
+        self._vitals.watch_delayed(self._delayed_prices, self._delayed_trades)
         self._address = ""
 
     async def start(self) -> None:
@@ -126,6 +129,8 @@ class GatewayApp:
         tasks.spawn("revocations", self._revocations.run(lambda _revoked: self._tokens.end_revoked()))
         tasks.spawn("trade-feed", self._trades.run())
         tasks.spawn("catalogue", self._catalogue.run())
+        tasks.spawn("delayed-prices", self._delayed_prices.run())
+        tasks.spawn("delayed-trades", self._delayed_trades.run())
         tasks.spawn("sessions", self._sessions.run())
         tasks.spawn("users", self._users.run())
         tasks.spawn("metrics-feed", self._metrics.run())
@@ -159,6 +164,36 @@ class GatewayApp:
             everything=everything,
             observe_age=self._vitals.observe_age,
         )
+
+    def _make_subscriber(
+        self, hub: Hub, market: Market, encoder: Encoder, payloads: Payloads, flusher: Flusher
+    ) -> DelayedSubscriber:
+        settings, clock = self._settings, self._runtime.clock
+        self._delayed_prices = DelayedPrices(
+            hub,
+            market,
+            self._prices,
+            self._fanout,
+            flusher,
+            clock,
+            lambda: batch_writers(encoder, payloads),
+            longest_s=settings.max_delay_seconds,
+            max_bytes=settings.delayed_prices_bytes,
+        )
+        return DelayedSubscriber(
+            hub,
+            market,
+            self._prices,
+            self._fanout,
+            self._windows,
+            settings.price_batch_audience,
+            clock,
+            delayed=self._delayed_prices,
+        )
+
+    def _make_delayed_trades(self, hub: Hub, log_fanout: LogFanout) -> DelayedTrades:
+        runtime, delivered = self._runtime, self._fanout.delivered
+        return DelayedTrades(runtime.bus, runtime.clock, hub, log_fanout, self._trades, delivered)
 
     def _make_chart_feed(self, fanout: ChartFanout) -> ChartFeed:
         settings, common = self._settings, self._runtime.common
@@ -206,12 +241,13 @@ class GatewayApp:
         self._vitals.watch_users(users)
         return users
 
-    def _make_arrivals(self, hub: Hub, subscriber: Subscriber, pacer: Pacer, recovery: Recovery) -> Arrivals:
+    def _make_arrivals(self, hub: Hub, subscriber: DelayedSubscriber, pacer: Pacer, recovery: Recovery) -> Arrivals:
         return Arrivals(
             greeting=Greeting(self._runtime.instance, version("tickwire")),
             clock=self._runtime.clock,
             hub=hub,
             subscriber=subscriber,
+            delayed_trades=self._delayed_trades,
             pacer=pacer,
             charts=self._chart_requests,
             feed=self._trades,
@@ -223,7 +259,7 @@ class GatewayApp:
         )
 
     def _make_handlers(
-        self, hub: Hub, subscriber: Subscriber, catch_up: CatchUp, pacer: Pacer, arrivals: Arrivals
+        self, hub: Hub, subscriber: DelayedSubscriber, catch_up: CatchUp, pacer: Pacer, arrivals: Arrivals
     ) -> Handlers:
         settings = self._settings
         return Handlers(

@@ -14,6 +14,8 @@ from protocol.socketio.packets import Value
 from services.gateway.chart_requests import ChartRequests
 from services.gateway.client import INVALID_NAMESPACE, Client
 from services.gateway.cursor import position_of
+from services.gateway.delayed_subscriber import DelayedSubscriber
+from services.gateway.delayed_trades import DelayedTrades
 from services.gateway.hub import Hub
 from services.gateway.limits import ClientLimits
 from services.gateway.member import Member
@@ -22,9 +24,9 @@ from services.gateway.pace import SLOW_ENDINGS, Pace, PaceRecord
 from services.gateway.pacing import Pacer
 from services.gateway.payloads import Payload, error_payload, identity_payload
 from services.gateway.recovery import Claim, Gap, Missed, Recovery, Restored
-from services.gateway.requests import RequestError
+from services.gateway.requests import Lost, RequestError
 from services.gateway.sessions import Session, Sessions
-from services.gateway.subscriptions import Delivery, Subscriber, Subscriptions
+from services.gateway.subscriptions import Delivery, Subscriptions
 from services.gateway.tokens import Tokens
 from services.gateway.trade_feed import TradeFeed
 from services.gateway.users import Users
@@ -32,7 +34,7 @@ from shared.clock import Clock
 from shared.identity import Identity
 from shared.names import error_codes, events
 from shared.names.close_reasons import CloseReason
-from shared.names.error_codes import SYMBOL_NOT_GRANTED
+from shared.names.error_codes import NOT_WHILE_DELAYED, TOO_MANY_DELAYED
 from shared.names.events import NAMESPACE, ClientEvent, ServerEvent
 from shared.rights import Rights
 
@@ -61,7 +63,8 @@ class Arrivals:
         greeting: Greeting,
         clock: Clock,
         hub: Hub,
-        subscriber: Subscriber,
+        subscriber: DelayedSubscriber,
+        delayed_trades: DelayedTrades,
         pacer: Pacer,
         charts: ChartRequests,
         feed: TradeFeed,
@@ -76,6 +79,7 @@ class Arrivals:
         self._clock = clock
         self._hub = hub
         self._subscriber = subscriber
+        self._delayed_trades = delayed_trades
         self._pacer = pacer
         self._charts = charts
         self._feed = feed
@@ -103,7 +107,8 @@ class Arrivals:
                 None, identity.user_id, identity.rights.connections, pid if isinstance(pid, str) else None
             )
         outbox = client.outbox
-        outbox.recovers = auth.get(RECOVER) is not False and not client.connection.is_from_python
+        is_live = identity is None or not identity.rights.delay_s
+        outbox.recovers = is_live and auth.get(RECOVER) is not False and not client.connection.is_from_python
         if not outbox.recovers or not isinstance(pid, str):
             self._enter(client, limits, identity, None)
             return
@@ -115,11 +120,11 @@ class Arrivals:
             lambda missed: self._join_log(client, missed),
         )
 
-    def become(self, client: Client, member: Member, identity: Identity) -> list[tuple[str, str]]:
+    def become(self, client: Client, member: Member, identity: Identity) -> list[Lost]:
         """Take an identity, leaving the rooms of the one before, and keep to its rights.
 
         Returns:
-            What was subscribed and is not granted any more, as (event, symbol); the client has been told.
+            What was subscribed and is not granted any more; the client has been told.
         """
         session = member.session
         if member.identity is not None:
@@ -136,7 +141,7 @@ class Arrivals:
         client.emit(NAMESPACE, ServerEvent.AUTHENTICATED, identity_payload(identity))
         return lost
 
-    def renew(self, client: Client, member: Member, identity: Identity) -> list[tuple[str, str]]:
+    def renew(self, client: Client, member: Member, identity: Identity) -> list[Lost]:
         """Take a newer token of the same user: no notification is missed. Returns as `become`.
 
         Raises:
@@ -148,18 +153,50 @@ class Arrivals:
             self._hub.leave(events.ADMIN_ROOM, client.outbox)
         return self._take(client, member, identity)
 
-    def join_trades(self, member: Member, symbol: str) -> None:
-        """Subscribe trades from here on; harmless when subscribed."""
+    def _keep_back(self, member: Member, delay_s: int) -> list[Lost]:
+        """Give a client its prices and trades so much later from now on, 0: live. Called with each identity.
+
+        A client that is kept back loses its charts and cannot be recovered: a cursor says where it is in what it does
+        not get yet.
+
+        Returns:
+            What it has lost.
+        """
+        subscriptions, outbox = member.subscriptions, member.subscriptions.outbox
+        if not delay_s and not subscriptions.delay_s:
+            return []
+        reached = {symbol: self._leave_trades(member, symbol) for symbol in list(subscriptions.trades())}
+        prices = self._subscriber.change_delay(subscriptions, delay_s)
+        lost = [Lost(ClientEvent.SUBSCRIBE_PRICE, symbol, TOO_MANY_DELAYED) for symbol in prices]
+        if delay_s:
+            charts = self._charts.leave_all(subscriptions)
+            lost += [
+                Lost(ClientEvent.SUBSCRIBE_CHART, symbol, NOT_WHILE_DELAYED) for symbol in {it for it, _ in charts}
+            ]
+            outbox.recovers = False
+            if member.session is not None:
+                session, member.session = member.session, None
+                self._sessions.forget(session)
+        for symbol, position in reached.items():
+            self.join_trades(member, symbol, position)
+        return lost
+
+    def join_trades(self, member: Member, symbol: str, reached: int = 0) -> None:
+        """Subscribe trades from here on, delayed ones behind what it has `reached`; harmless when subscribed."""
         trades = member.subscriptions.trades()
-        if symbol not in trades:
+        if symbol in trades:
+            return
+        if member.subscriptions.delay_s:
+            self._delayed_trades.join(member.subscriptions, symbol, reached)
+        else:
             number = self._feed.trades_log(symbol)
             trades[symbol] = self._feed.positions[number]
             self._join(member, events.trades_room(symbol), number, trades[symbol])
 
     def leave_trades(self, member: Member, symbol: str) -> None:
         """Unsubscribe trades; harmless when not subscribed."""
-        if member.subscriptions.trades().pop(symbol, None) is not None:
-            self._leave(member, events.trades_room(symbol))
+        if symbol in member.subscriptions.trades():
+            self._leave_trades(member, symbol)
 
     @contextmanager
     def changing(self, member: Member, event: str) -> Iterator[None]:
@@ -234,7 +271,20 @@ class Arrivals:
         if session is not None:
             self._sessions.save(session)
 
-    def _take(self, client: Client, member: Member, identity: Identity) -> list[tuple[str, str]]:
+    def _leave_trades(self, member: Member, symbol: str) -> int:
+        """Unsubscribe trades: the position in their log up to which the client has them."""
+        subscriptions = member.subscriptions
+        if subscriptions.delay_s:
+            return self._delayed_trades.leave(subscriptions, symbol)
+        number, room = self._feed.trades_log(symbol), events.trades_room(symbol)
+        reached = self._feed.reached(number, room, subscriptions.outbox.log_position)
+        if member.missed is not None:
+            reached = member.missed.behind.get(room, reached)
+        subscriptions.trades().pop(symbol, None)
+        self._leave(member, room)
+        return reached
+
+    def _take(self, client: Client, member: Member, identity: Identity) -> list[Lost]:
         member.identity = identity
         if member.session is not None:
             member.session.identity = identity
@@ -247,19 +297,20 @@ class Arrivals:
         self._tokens.watch(client, member)
         return lost
 
-    def _keep_to(self, member: Member, rights: Rights) -> list[tuple[str, str]]:
+    def _keep_to(self, member: Member, rights: Rights) -> list[Lost]:
         """Take rights, leaving what they do not grant."""
         subscriptions = member.subscriptions
-        lost: list[tuple[str, str]] = [
-            (ClientEvent.SUBSCRIBE_PRICE, symbol) for symbol in self._subscriber.change_rights(subscriptions, rights)
+        lost = [
+            Lost(ClientEvent.SUBSCRIBE_PRICE, symbol)
+            for symbol in self._subscriber.change_rights(subscriptions, rights)
         ]
         for symbol in [symbol for symbol in subscriptions.trades() if not rights.allows(symbol)]:
             self.leave_trades(member, symbol)
-            lost.append((ClientEvent.SUBSCRIBE_TRADES, symbol))
+            lost.append(Lost(ClientEvent.SUBSCRIBE_TRADES, symbol))
         for symbol in {symbol for symbol, _ in subscriptions.charts() if not rights.allows(symbol)}:
             self._charts.leave(subscriptions, symbol)
-            lost.append((ClientEvent.SUBSCRIBE_CHART, symbol))
-        return lost
+            lost.append(Lost(ClientEvent.SUBSCRIBE_CHART, symbol))
+        return lost + self._keep_back(member, rights.delay_s)
 
     def _join(self, member: Member, room: str, number: int, position: int) -> None:
         """Join a room of the log, or have its entries join what the client is still being given."""
@@ -314,6 +365,6 @@ class Arrivals:
             self._hub.join(events.ADMIN_ROOM, subscriptions.outbox)
 
 
-def _tell_lost(client: Client, lost: Iterable[tuple[str, str]]) -> None:
-    for event, symbol in lost:
-        client.emit(NAMESPACE, ServerEvent.ERROR, error_payload(SYMBOL_NOT_GRANTED, event=event, symbol=symbol))
+def _tell_lost(client: Client, lost: Iterable[Lost]) -> None:
+    for event, symbol, error in lost:
+        client.emit(NAMESPACE, ServerEvent.ERROR, error_payload(error, event=event, symbol=symbol))

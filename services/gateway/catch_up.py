@@ -5,7 +5,7 @@ skipped. Called by the client whose socket
 drained; feeds that client's outbox.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from services.gateway.chart_fanout import ChartFanout
@@ -22,7 +22,11 @@ CATCH_UP_BYTES: Final = 65_536
 
 
 class CatchUp:
-    """Serves clients that were behind."""
+    """Serves clients that were behind.
+
+    Attributes:
+        market_of: says which market a client's prices come from; the one there is, if nothing else is said.
+    """
 
     def __init__(
         self,
@@ -33,7 +37,7 @@ class CatchUp:
         window: LogWindow,
         clock: Clock,
     ) -> None:
-        self._market = market
+        self.market_of: Callable[[Outbox], Market] = lambda _member: market
         self._fanout = fanout
         self._charts = charts
         self._flusher = flusher
@@ -84,18 +88,19 @@ class CatchUp:
         """The newest of what it owes; what its windows send next is to build on that."""
         frames: list[bytes] = []
         if member.owed_batches:
-            newest = self._newest(member.owed_batches)
+            newest = self._newest(member, member.owed_batches)
             member.owed_batches = {change.symbol: change.price.seq for change in newest} or None
             missed = [change for change in newest if change.base != change.price.seq]
             if missed:
                 frames.append(self._fanout.batch_frame(member.parser, missed, self._clock.now_ms()))
         if member.owed_prices:
-            newest = self._newest(member.owed_prices)
+            newest = self._newest(member, member.owed_prices)
             windowed = [change for change in newest if events.price_room(change.symbol) not in member.rooms]
             member.owed_prices = {change.symbol: change.price.seq for change in windowed} or None
             missed = [change for change in newest if change.base != change.price.seq]
             frames += [self._fanout.price_event(*change).frame(member.parser) for change in missed]
         return frames
 
-    def _newest(self, owed: Mapping[str, int]) -> list[Change]:
-        return [Change(symbol, price, base) for symbol, base in owed.items() if (price := self._market.find(symbol))]
+    def _newest(self, member: Outbox, owed: Mapping[str, int]) -> list[Change]:
+        find = self.market_of(member).find
+        return [Change(symbol, price, base) for symbol, base in owed.items() if (price := find(symbol))]

@@ -104,6 +104,8 @@ class ChartRequests:
         if interval is None:
             raise _bad_interval()
         self._catalogue.check(symbol, subscriptions.rights)
+        if subscriptions.delay_s:
+            raise RequestError(error_codes.NOT_WHILE_DELAYED, symbol=symbol, interval=interval)
         wanted = _read_options(options)
         charts = subscriptions.charts()
         series = charts.get((symbol, interval))
@@ -154,11 +156,17 @@ class ChartRequests:
         else:
             self._reading.setdefault(series, []).append(waiter)
 
+    def leave_all(self, subscriptions: Subscriptions) -> list[tuple[str, str]]:
+        """Leave every chart; which those were."""
+        charts = list(subscriptions.charts())
+        for symbol, interval in charts:
+            self._leave(subscriptions, symbol, interval)
+        return charts
+
     def depart(self, subscriptions: Subscriptions) -> None:
         """The client is gone: leave everything."""
         subscriptions.gone = True
-        for symbol, interval in list(subscriptions.charts()):
-            self._leave(subscriptions, symbol, interval)
+        self.leave_all(subscriptions)
         self._blocked.pop(subscriptions.outbox, None)
 
     def ready(self, series: Series) -> None:

@@ -196,7 +196,7 @@ class Handlers:
             self._subscriber.join_price(subscriptions, symbol, delivery)
             joined[symbol] = None
             verdict: Payload = {"interval_ms": self._subscriber.granted_ms(subscriptions, delivery)}
-            if not self._subscriber.is_live(symbol):
+            if self._subscriber.is_pending(subscriptions, symbol):
                 verdict["pending"] = True  # the price follows as soon as this gateway has it
             return verdict
 

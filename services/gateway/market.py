@@ -101,6 +101,11 @@ class Market:
                 self._unread[symbol] = msgspec.Raw(encoded)
         return changes
 
+    def forget(self, symbol: str) -> None:
+        """Know no price of a symbol."""
+        self._latest.pop(symbol, None)
+        self._unread.pop(symbol, None)
+
     def begin_epoch(self, epoch: str) -> None:
         """Forget everything: `seq` has begun anew, and old numbers would hide new prices."""
         self.epoch = epoch

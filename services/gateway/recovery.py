@@ -23,6 +23,7 @@ from services.gateway.cursor import Cursor, id_of, ms_of, position_of, read_curs
 from services.gateway.log_fanout import LogFanout
 from services.gateway.log_window import LogEntry
 from services.gateway.outbox import Flusher, Outbox
+from services.gateway.requests import Lost
 from services.gateway.sessions import Sessions
 from services.gateway.trade_feed import TradeFeed
 from shared.bus.errors import BusUnavailableError
@@ -84,7 +85,7 @@ class Restored:
         frames: entries that it missed, the first of them.
         cursor: where it is when it has got those.
         missed: what is still to come.
-        lost: (event, symbol) of what its token does not grant any more.
+        lost: what its token does not grant any more.
     """
 
     saved: SavedSession
@@ -93,7 +94,7 @@ class Restored:
     frames: bytes
     cursor: str
     missed: "Missed"
-    lost: Sequence[tuple[str, str]] = ()
+    lost: Sequence[Lost] = ()
 
 
 class _GapError(Exception):
@@ -125,13 +126,13 @@ class Claim:
         """`sub` of its token."""
         return None if self.identity is None else self.identity.user_id
 
-    def split(self, saved: SavedSession) -> tuple[SavedSession, list[tuple[str, str]]]:
-        """What it is still granted of what it was subscribed to, and the rest as (event, symbol)."""
+    def split(self, saved: SavedSession) -> tuple[SavedSession, list[Lost]]:
+        """What it is still granted of what it was subscribed to, and the rest."""
         allows = (Rights() if self.identity is None else self.identity.rights).allows
-        lost: list[tuple[str, str]] = [
-            *((ClientEvent.SUBSCRIBE_PRICE, symbol) for symbol in saved.prices if not allows(symbol)),
-            *((ClientEvent.SUBSCRIBE_TRADES, symbol) for symbol in saved.trades if not allows(symbol)),
-            *((ClientEvent.SUBSCRIBE_CHART, symbol) for symbol, _ in saved.charts if not allows(symbol)),
+        lost = [
+            *(Lost(ClientEvent.SUBSCRIBE_PRICE, symbol) for symbol in saved.prices if not allows(symbol)),
+            *(Lost(ClientEvent.SUBSCRIBE_TRADES, symbol) for symbol in saved.trades if not allows(symbol)),
+            *(Lost(ClientEvent.SUBSCRIBE_CHART, symbol) for symbol, _ in saved.charts if not allows(symbol)),
         ]
         if not lost:
             return saved, lost

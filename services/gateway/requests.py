@@ -1,7 +1,7 @@
 """One event of a client while it is answered: arguments read with suspicion, exactly one ack or error event."""
 
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 from protocol.socketio.happenings import EventReceived
 from protocol.socketio.packets import Value
@@ -22,6 +22,14 @@ class RequestError(Exception):
         super().__init__(error.message)
         self.error = error
         self.payload = error_payload(error, **facts)
+
+
+class Lost(NamedTuple):
+    """A subscription that ended because its client's token changed: the event that had asked for it, and why."""
+
+    event: str
+    symbol: str
+    error: ErrorCode = error_codes.SYMBOL_NOT_GRANTED
 
 
 class Request:

@@ -189,6 +189,12 @@ class Sessions:
         elif self._away:
             self._unsaved.pop(session, None)  # nobody would bound how many wait
 
+    def forget(self, session: Session) -> None:
+        """A client that stays cannot come back to where it is any more; what it was to hear later it hears now."""
+        self.end(session, for_good=True)
+        if session.outbox.release():
+            self._resume(session.outbox)
+
     async def take(self, pid: str, owner: str, user: str | None) -> SavedSession | None:
         """Become the owner of a session; None where there is none, or not this user's.
 

@@ -36,7 +36,6 @@ class GatewaySettings:
         "symbols that clients may name: patterns with `*`, or `known` for those that have ever had a price",
         shown_default="any",
     )
-    max_delay_seconds: Annotated[int, msgspec.Meta(ge=1, le=3_600)] = setting(900, "longest `delay_s` of a token", "s")
     ping_interval_ms: Positive = setting(25_000, "between Engine.IO pings", "ms")
     ping_timeout_ms: Positive = setting(20_000, "for the pong", "ms")
     connect_timeout_ms: Positive = setting(45_000, "to join a namespace after the handshake", "ms")
@@ -54,6 +53,16 @@ class GatewaySettings:
     )
     log_window_bytes: Positive = setting(
         67_108_864, "newest log entries kept in memory for clients that are behind or come back", "bytes"
+    )
+    max_delay_seconds: Annotated[int, msgspec.Meta(ge=1, le=3_600)] = setting(
+        900,
+        "longest `delay_s` of a token; well below the trade-notifier's TRADE_LOG_MINUTES, which keep the trades",
+        "s",
+    )
+    delayed_prices_bytes: Positive = setting(
+        67_108_864,
+        "prices kept for clients with a `delay_s`, one a second and symbol; where that is too much, fewer",
+        "bytes",
     )
     price_batch_ms: Positive = setting(100, "window of `price:batch`", "ms")
     price_batch_audience: Literal["everyone", "subscribers", "off"] = setting(

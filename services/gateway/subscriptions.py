@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from services.gateway.charts import Series
 from services.gateway.fanout import Fanout
@@ -10,7 +10,6 @@ from services.gateway.hub import Hub
 from services.gateway.market import UNKNOWN, Change, Market
 from services.gateway.outbox import Outbox
 from services.gateway.phases import Window
-from services.gateway.price_feed import PriceFeed
 from services.gateway.windows import Windows
 from shared.clock import Clock
 from shared.names import events
@@ -40,23 +39,38 @@ IMMEDIATE = Delivery(as_batch=False, interval_ms=0)
 ALL_RIGHTS = Rights()
 
 
+class Prices(Protocol):
+    """Where prices come from: `PriceFeed`, or what keeps them back for a while."""
+
+    def watch(self, symbol: str) -> None:
+        """One more subscription."""
+
+    def unwatch(self, symbol: str) -> None:
+        """One subscription less."""
+
+    def is_live(self, symbol: str) -> bool:
+        """Whether the market has the price that a client is to see, or knows that there is none."""
+
+
 class Subscriptions:
     """One client's symbols and charts. Empty until it subscribes.
 
     Attributes:
         outbox: the client's.
+        delay_s: prices and trades come so much later; 0 for live. `DelayedSubscriber.change_delay` sets it.
         gone: whether it has left.
         pace_ms: least time between two prices of a symbol, whatever it asked for; 0 while it is not slow.
         rights: what its token grants; all there is for a client without one.
     """
 
-    __slots__ = ("_charts", "_prices", "_trades", "gone", "outbox", "pace_ms", "rights")
+    __slots__ = ("_charts", "_prices", "_trades", "delay_s", "gone", "outbox", "pace_ms", "rights")
 
     def __init__(self, outbox: Outbox) -> None:
         self.outbox = outbox
         outbox.member = self
         self.pace_ms = 0
         self.rights = ALL_RIGHTS
+        self.delay_s = 0
         self._prices: dict[str, Delivery] | None = None
         self._trades: dict[str, int] | None = None
         self._charts: dict[tuple[str, str], Series] | None = None
@@ -85,13 +99,17 @@ class Subscriptions:
 
 
 class Subscriber:
-    """Joins and leaves for all clients."""
+    """Joins and leaves for all clients.
+
+    Attributes:
+        least_ms: no price comes more often, whatever a client asks for; 0: each change at once.
+    """
 
     def __init__(
         self,
         hub: Hub,
         market: Market,
-        feed: PriceFeed,
+        feed: Prices,
         fanout: Fanout,
         windows: Windows,
         audience: Audience,
@@ -104,6 +122,7 @@ class Subscriber:
         self._windows = windows
         self._audience = audience
         self._clock = clock
+        self.least_ms = 0
 
     def arrive(self, outbox: Outbox) -> None:
         """A client has connected: it gets the whole market, if everybody does."""
@@ -173,7 +192,7 @@ class Subscriber:
 
     def granted_ms(self, subscriptions: Subscriptions, delivery: Delivery) -> int:
         """The interval at which a delivery comes now."""
-        return delivery.at_pace(subscriptions.pace_ms).interval_ms
+        return self._paced(delivery, subscriptions.pace_ms).interval_ms
 
     def depart(self, subscriptions: Subscriptions) -> None:
         """The client is gone: leave everything."""
@@ -186,9 +205,9 @@ class Subscriber:
         subscriptions.pace_ms = 0
         outbox.owes_market = False
 
-    def is_live(self, symbol: str) -> bool:
-        """Whether the newest price of a subscribed symbol is known here, or that there is none."""
-        return self._feed.is_live(symbol)
+    def is_pending(self, subscriptions: Subscriptions, symbol: str) -> bool:  # noqa: ARG002 - of others it matters
+        """Whether the price of a symbol that a client has subscribed is yet to come."""
+        return not self._feed.is_live(symbol)
 
     def send_current(self, subscriptions: Subscriptions, symbols: Sequence[str], *, as_batch: bool) -> None:
         """Send prices as they are now, of those symbols that have one; later changes build on them."""
@@ -209,7 +228,7 @@ class Subscriber:
     def _note_base(self, subscriptions: Subscriptions, symbol: str, base: int) -> None:
         """What is sent next of a symbol builds on this; an immediate update does so by itself."""
         outbox = subscriptions.outbox
-        route = subscriptions.prices()[symbol].at_pace(subscriptions.pace_ms)
+        route = self._paced(subscriptions.prices()[symbol], subscriptions.pace_ms)
         if route != IMMEDIATE or outbox.behind:
             _owed_on(outbox, route)[symbol] = base
 
@@ -240,10 +259,15 @@ class Subscriber:
 
     def _routes(self, delivery: Delivery, pace_ms: int) -> list[Delivery]:
         """All ways in which a symbol comes to a client at a pace."""
-        routes = [delivery.at_pace(pace_ms)]
+        routes = [self._paced(delivery, pace_ms)]
         if self._audience == "subscribers" and not delivery.as_batch:
             routes.append(Delivery(as_batch=True, interval_ms=self._windows.batch_ms).at_pace(pace_ms))
         return routes
+
+    def _paced(self, delivery: Delivery, pace_ms: int) -> Delivery:
+        """How a symbol comes to a client at a pace: in whole windows."""
+        window_ms = self._windows.batch_ms
+        return delivery.at_pace(-(-max(delivery.interval_ms, pace_ms, self.least_ms) // window_ms) * window_ms)
 
     def _enter(self, outbox: Outbox, symbol: str, route: Delivery) -> None:
         if route == IMMEDIATE:

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 from protocol.socketio.packets import Value
 from services.gateway.client import Client
 from services.gateway.member import Member
-from services.gateway.requests import RequestError
+from services.gateway.requests import Lost, RequestError
 from shared.clock import Clock
 from shared.identity import AuthError, AuthFailure, Identity
 from shared.log import get_logger
@@ -138,6 +138,6 @@ def _is_held(member: Member, is_revoked: Callable[[Identity], bool]) -> bool:
     return member.identity is not None and is_revoked(member.identity)
 
 
-def lost_items(lost: Iterable[tuple[str, str]]) -> list[Value]:
+def lost_items(lost: Iterable[Lost]) -> list[Value]:
     """What an ack says of subscriptions that a new token does not grant."""
-    return [{"event": event, "symbol": symbol} for event, symbol in lost]
+    return [{"event": item.event, "symbol": item.symbol} for item in lost]

@@ -11,6 +11,7 @@ from typing import Final
 from services.gateway.cursor import BEGINNING, Cursor, id_of, position_of
 from services.gateway.log_fanout import LogFanout
 from services.gateway.log_window import LogEntry
+from services.gateway.outbox import NOT_BEHIND
 from shared.bus.entries import StreamEnds, StreamEntry
 from shared.bus.errors import BusUnavailableError
 from shared.bus.redis_bus import LONGEST_BLOCK_MS, RedisBus
@@ -77,6 +78,13 @@ class TradeFeed:
     def positions(self) -> Sequence[int]:
         """The same, by log."""
         return self._cursor.positions
+
+    def reached(self, number: int, room: str, log_position: int) -> int:
+        """Where a live member of a room is in its log, which it owes from an index on; see `Outbox.log_position`."""
+        if log_position == NOT_BEHIND:
+            return self._cursor.positions[number]
+        owed = next(self._fanout.window.since(log_position, [room]), None)
+        return self._cursor.positions[number] if owed is None else owed.position - 1
 
     def trades_log(self, symbol: str) -> int:
         """The number of the log that holds a symbol's trades."""

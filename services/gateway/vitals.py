@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 from protocol.engineio.session import Transport
 from services.gateway.chart_feed import ChartFeed
+from services.gateway.delayed_prices import DelayedPrices
+from services.gateway.delayed_trades import DelayedTrades
 from services.gateway.fanout import Fanout
 from services.gateway.handlers import Handlers
 from services.gateway.hub import Hub
@@ -53,6 +55,8 @@ class Vitals:
     _recovery: Recovery
     _tokens: Tokens
     _users: Users
+    _delayed_prices: DelayedPrices
+    _delayed_trades: DelayedTrades
 
     def __init__(self, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
@@ -64,6 +68,8 @@ class Vitals:
         self._sessions_kept = telemetry.gauge(metrics.SESSIONS)
         self._window_bytes = telemetry.gauge(metrics.LOG_WINDOW)
         self._paced = telemetry.gauge(metrics.PACED)
+        self._delayed_clients = telemetry.gauge(metrics.DELAYED_CLIENTS)
+        self._delayed_bytes = telemetry.gauge(metrics.DELAYED_BYTES)
         self._age = telemetry.histogram(metrics.PUBLISH_TO_SEND)
         self._endings = telemetry.counter(metrics.DISCONNECTS)
         for reason in close_reasons.ALL:
@@ -104,6 +110,11 @@ class Vitals:
         """And at these."""
         self._users = users
 
+    def watch_delayed(self, prices: DelayedPrices, trades: DelayedTrades) -> None:
+        """And at these."""
+        self._delayed_prices = prices
+        self._delayed_trades = trades
+
     def observe_age(self, seconds: float) -> None:
         """Prices were handed to sockets so long after their publication."""
         self._age.observe(seconds)
@@ -130,6 +141,10 @@ class Vitals:
         self._copy(metrics.RECOVERIES, self._recovery.outcomes)
         self._copy(metrics.LOG_FORKS, {"": self._trades.forks})
         self._copy(metrics.LOG_REJECTED, {"": self._log.rejected})
+        self._delayed_clients.set(self._delayed_prices.clients)
+        self._delayed_bytes.set(self._delayed_prices.history.size)
+        self._copy(metrics.DELAYED_MERGED, {"": self._delayed_prices.history.merged})
+        self._copy(metrics.DELAYED_GAPS, {"": self._delayed_trades.gaps})
         self._shards.set(self._feeds.prices.shards_watched)
         self._stale.set(self._feeds.prices.shards_stale)
         self._charts_kept.set(len(self._feeds.charts))

@@ -220,6 +220,11 @@ class RedisBus:
         )
         return cast("dict[str, list[StreamEntry]]", reply)
 
+    async def read_between(self, stream: str, after: str, until: str, count: int) -> list[StreamEntry]:
+        """The first entries behind an id, up to another one and including it."""
+        reply = await self._run(stream, lambda client: client.xrange(stream, min=f"({after}", max=until, count=count))
+        return cast("list[StreamEntry]", reply)
+
     async def read_back(self, stream: str, until: str, count: int) -> list[StreamEntry]:
         """The last entries up to and including an id, in their order."""
         reply = await self._run(stream, lambda client: client.xrevrange(stream, max=until, count=count))

@@ -139,6 +139,7 @@ def open_client(url: str, client_name: str) -> Client:
     pool.connection_class = type("PackingConnection", (_Packing, pool.connection_class), {})
     # The library's own readers of entries cost as much again as all else that is done with an entry.
     client.set_response_callback("XREAD", cast("Any", parse_streams))
+    client.set_response_callback("XRANGE", cast("Any", parse_entries))
     client.set_response_callback("XREVRANGE", cast("Any", parse_entries))
     return client
 

@@ -46,7 +46,11 @@ MESSAGE_TOO_BIG: Final = CloseReason(
 INVALID_TEXT: Final = CloseReason(1007, "invalid_text", "a text message that is not UTF-8")
 FRAME_FLOOD: Final = CloseReason(None, "frame_flood", "more frames a second than `MAX_FRAMES_PER_SECOND`", abrupt=True)
 SLOW_CONSUMER: Final = CloseReason(None, "slow_consumer", "not one byte drained within `WRITE_TIMEOUT_MS`", abrupt=True)
-FELL_BEHIND: Final = CloseReason(1008, "fell_behind", "further behind the trade log than a gateway keeps in memory")
+FELL_BEHIND: Final = CloseReason(
+    1008,
+    "fell_behind",
+    "further behind the trade log than a gateway keeps in memory, or than the log itself reaches back",
+)
 BUFFER_FULL: Final = CloseReason(None, "buffer_full", "more unsent bytes than `MAX_BUFFERED_BYTES`", abrupt=True)
 SERVER_STOPPING: Final = CloseReason(1012, "server_stopping", "the gateway stops")
 MOVED: Final = CloseReason(None, "moved", "the client has come back on another connection")

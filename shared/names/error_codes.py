@@ -50,12 +50,18 @@ SYMBOL_NOT_GRANTED: Final = ErrorCode(
     204, "Symbol not granted", "the token's `symbols` do not have it; also told for what a new token no longer grants"
 )
 UNKNOWN_SYMBOL: Final = ErrorCode(205, "Unknown symbol", "not in the catalogue that `SYMBOLS` names")
+NOT_WHILE_DELAYED: Final = ErrorCode(
+    206, "Not available with delayed data", "charts, for a token with `delay_s`: a candle shows the present"
+)
 CHART_UNAVAILABLE: Final = ErrorCode(
     301, "Chart unavailable", "Redis did not answer in time; nothing is subscribed, ask again"
 )
 TOO_MANY_CHARTS: Final = ErrorCode(302, "Too many charts", "`MAX_CHARTS` different ones are watched at this gateway")
 KEYS_AWAITED: Final = ErrorCode(
     303, "Keys awaited", "the token names a key that is being fetched; ask again in a second"
+)
+TOO_MANY_DELAYED: Final = ErrorCode(
+    304, "Too many delayed symbols", "`DELAYED_PRICES_BYTES` holds the prices of no more at this gateway"
 )
 AUTHENTICATION_FAILED: Final = ErrorCode(401, "Authentication failed", "the token is refused; `reason` says why")
 AUTHENTICATION_REQUIRED: Final = ErrorCode(402, "Authentication required", "`AUTH_MODE=required` and no token given")
@@ -77,9 +83,11 @@ ALL: Final = (
     NOT_SUBSCRIBED,
     SYMBOL_NOT_GRANTED,
     UNKNOWN_SYMBOL,
+    NOT_WHILE_DELAYED,
     CHART_UNAVAILABLE,
     TOO_MANY_CHARTS,
     KEYS_AWAITED,
+    TOO_MANY_DELAYED,
     AUTHENTICATION_FAILED,
     AUTHENTICATION_REQUIRED,
     CONNECTION_LIMIT,

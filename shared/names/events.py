@@ -109,3 +109,8 @@ def chart_room(symbol: str, interval: str) -> str:
 def user_room(user_id: str) -> str:
     """Room of one user's own notifications."""
     return f"user:{user_id}"
+
+
+def delayed_trades_room(delay_s: int, symbol: str) -> str:
+    """Room of every trade of a symbol, for those who get it so much later."""
+    return f"delayed:{delay_s}:trades:{symbol}"

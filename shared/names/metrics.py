@@ -83,6 +83,15 @@ REVOCATIONS_REJECTED: Final = _counter("tickwire_revocations_rejected_total", "R
 REVOCATIONS_DROPPED: Final = _counter(
     "tickwire_revocations_dropped_total", "Revocations given up before their time, because there were too many."
 )
+DELAYED_CLIENTS: Final = _gauge("tickwire_delayed_clients", "Clients whose token delays what they get.")
+DELAYED_BYTES: Final = _gauge("tickwire_delayed_prices_bytes", "Memory of the prices kept for them.")
+DELAYED_MERGED: Final = _counter(
+    "tickwire_delayed_prices_merged_total",
+    "Prices that they do not get, since there was no room for both of two steps.",
+)
+DELAYED_GAPS: Final = _counter(
+    "tickwire_delayed_log_gaps_total", "Times that a log was trimmed before its trades were old enough for them."
+)
 PUBLISH_TO_SEND: Final = MetricDef(
     "tickwire_publish_to_send_seconds",
     Kind.HISTOGRAM,

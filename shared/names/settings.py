@@ -20,6 +20,7 @@ ALL: Final = frozenset(
         "CONNECT_TIMEOUT_MS",
         "DECIMALS",
         "DEDUPE_WINDOW_HOURS",
+        "DELAYED_PRICES_BYTES",
         "GATEWAY_HOST",
         "GATEWAY_PORT",
         "HANDSHAKE_TIMEOUT_MS",

@@ -88,6 +88,14 @@ class TestStreams:
         assert (await bus.read({"s": entries[2].id}, 1, 0))["s"] == entries[3:4]
         assert await bus.read({"s": entries[-1].id}, 100, 0) == {}
 
+    async def test_entries_between_two_ids_come_in_order_without_the_first_one(self, bus: RedisBus):
+        for number in range(1, 6):
+            await add(bus, f"{number}-0", {"n": str(number)})
+        found = await bus.read_between("s", "1-0", "4-0", 2)
+        assert found == [StreamEntry("2-0", {b"n": b"2"}), StreamEntry("3-0", {b"n": b"3"})]
+        assert [entry.id for entry in await bus.read_between("s", "3-0", f"4-{2**64 - 1}", 9)] == ["4-0"]
+        assert await bus.read_between("nothing", "0-0", "9-0", 9) == []
+
     async def test_several_streams_are_read_together_and_an_absent_one_is_left_out(self, bus: RedisBus):
         await add(bus, "1-0", {"a": "1"}, "s")
         await add(bus, "2-0", {"b": "2"}, "t")

@@ -29,6 +29,10 @@ from services.gateway.charts import Series
 from services.gateway.client import Client
 from services.gateway.connection import EngineConnection, Host
 from services.gateway.deadlines import Deadlines
+from services.gateway.delayed_history import STEP_S
+from services.gateway.delayed_prices import PHASES, DelayedPrices
+from services.gateway.delayed_subscriber import DelayedSubscriber
+from services.gateway.delayed_trades import DelayedTrades
 from services.gateway.encoding import Encoder
 from services.gateway.fanout import Fanout
 from services.gateway.frames import frame_messages
@@ -43,7 +47,7 @@ from services.gateway.payloads import Payloads
 from services.gateway.price_feed import PriceFeed
 from services.gateway.recovery import Claim, Gap, Missed, Recovery, Restored
 from services.gateway.sessions import Session, Sessions
-from services.gateway.subscriptions import Audience, Subscriber, Subscriptions
+from services.gateway.subscriptions import Audience, Subscriptions
 from services.gateway.tokens import Tokens
 from services.gateway.trade_feed import TradeFeed
 from services.gateway.users import UserLimits, Users
@@ -271,12 +275,20 @@ class KeptSessions:
         session.outbox.hold()
 
     def save(self, session: Session) -> None:
+        if not session.is_open:
+            return
         self.saved[session.pid] = session.record()
         if session.outbox.release():
             self._drained(session.outbox)
 
     def end(self, session: Session, *, for_good: bool) -> None:
         self.ended.append((session, for_good))
+
+    def forget(self, session: Session) -> None:
+        self.end(session, for_good=True)
+        session.is_open = False
+        if session.outbox.release():
+            self._drained(session.outbox)
 
 
 class Recoveries:
@@ -334,9 +346,7 @@ class GatewayParts:
             self.market, self.fanout, self.chart_fanout, self.flusher, self.log_fanout.window, self.clock
         )
         self.feed = MarketFeed(self.market)
-        self.subscriber = Subscriber(
-            self.hub, self.market, cast("PriceFeed", self.feed), self.fanout, self.windows, audience, self.clock
-        )
+        self._make_delayed(audience)
         self.pacer = Pacer(self.loop.as_loop, self.subscriber, self.encoder, self.fanout.delivered, 100)
         self.revoked: set[str] = set()
         verifier = TokenVerifier(AuthSettings(jwt_secret=SECRET))
@@ -362,6 +372,34 @@ class GatewayParts:
         self.recovery = Recoveries()
         self._entries = count(1)
 
+    def _make_delayed(self, audience: Audience) -> None:
+        feed = cast("PriceFeed", self.feed)
+        self.delayed_prices = DelayedPrices(
+            self.hub,
+            self.market,
+            feed,
+            self.fanout,
+            self.flusher,
+            self.clock,
+            lambda: batch_writers(self.encoder, self.payloads),
+            longest_s=MAX_DELAY_S,
+            max_bytes=1_000_000,
+        )
+        self.delayed_trades = DelayedTrades(
+            cast("RedisBus", None), self.clock, self.hub, self.log_fanout, self.log_feed, self.fanout.delivered
+        )
+        self.subscriber = DelayedSubscriber(
+            self.hub,
+            self.market,
+            feed,
+            self.fanout,
+            self.windows,
+            audience,
+            self.clock,
+            delayed=self.delayed_prices,
+        )
+        self.catch_up.market_of = self.delayed_prices.market_of
+
     def _make_charts(self, max_subscriptions: int, max_charts: int) -> None:
         self.chart_fanout = ChartFanout(self.hub, self.encoder, self.payloads, self.flusher, self.fanout.delivered)
         answers = ChartAnswers(self.encoder, self.payloads)
@@ -375,6 +413,7 @@ class GatewayParts:
             clock=self.clock,
             hub=self.hub,
             subscriber=self.subscriber,
+            delayed_trades=self.delayed_trades,
             pacer=self.pacer,
             charts=self.charts,
             feed=self.log_feed,
@@ -407,10 +446,20 @@ class GatewayParts:
         link = FakeLink()
         return Outbox(link, self.flusher, parser), link
 
+    def pass_steps(self, steps: int) -> None:
+        """Let time pass for what is kept back: so many steps of its sampling."""
+        for _ in range(steps * PHASES):
+            self.clock.seconds += STEP_S / PHASES
+            self.delayed_prices.turn()
+            self.loop.turn()
+
     def publish(self, symbol: str, seq: int, price: str = "") -> None:
         """A price arrives, as from the price feed."""
-        raw = msgspec.Raw(encode(make_price(seq, price)))
-        self.deliver(self.market.apply({symbol: raw}))
+        self.deliver(self.market.apply(self.encoded(symbol, make_price(seq, price))))
+
+    def encoded(self, symbol: str, price: Price) -> dict[str, msgspec.Raw]:
+        """A price as a publication has it."""
+        return {symbol: msgspec.Raw(encode(price))}
 
     def trade(self, symbol: str, trade: Trade) -> None:
         """An entry of a log of trades arrives, as from the trade feed."""

@@ -7,9 +7,10 @@ import pytest
 
 from protocol.socketio.packets import Connect, Disconnect, Event
 from services.gateway.cursor import Cursor, id_of, position_of
+from services.gateway.member import Member
 from services.gateway.recovery import Claim, Gap, GapReason, Missed, Restored
 from shared.messages import VERSION, SavedSession
-from shared.names import events
+from shared.names import error_codes, events
 from shared.names.close_reasons import PEER_GONE
 from shared.names.events import ServerEvent
 from tests.support.fakes_gateway import (
@@ -302,3 +303,118 @@ def test_notifications_still_missing_are_not_passed_over_when_the_user_is_known_
         parts.notification("alice", make_trade(number))
     parts.recovery.begun[-1][1](what)
     assert what.missed.behind[room] == 5
+
+
+# Clients whose token delays what they get
+
+DELAYED = make_token("dora", delay_s=60)
+
+
+@pytest.mark.threat("T25")
+def test_a_delayed_client_is_not_recovered_not_even_a_live_session(parts: GatewayParts) -> None:
+    peer = Peer(parts)
+    connected, hello, _ = join(peer, token=DELAYED, pid="its pid", offset="its cursor")
+    assert "pid" not in connected.data
+    assert hello.args[0]["recovered"] is False
+    assert not peer.cursors
+    assert not parts.recovery.begun
+
+
+@pytest.mark.threat("T25")
+def test_who_becomes_delayed_leaves_all_that_is_live_and_loses_its_session_and_charts() -> None:
+    parts = GatewayParts("everyone")
+    peer = Peer(parts)
+    connected, _ = join(peer)
+    for event in ("subscribe:price", "subscribe:trades"):
+        assert peer.ask(event, SYMBOL)["ok"]
+    peer.tell("subscribe:chart", SYMBOL, "1s")
+    parts.load_chart(SYMBOL, "1s", make_candle(0, 1))
+    peer.packets()
+    assert peer.ask("authenticate", DELAYED)["ok"]
+    assert [name for name, *_ in peer.events()] == [ServerEvent.ERROR, ServerEvent.AUTHENTICATED]
+    assert parts.sessions.ended[0][0].pid == connected.data["pid"]
+    assert parts.sessions.ended[0][1]
+    assert peer.outbox.rooms == {events.user_room("dora"), events.delayed_trades_room(60, SYMBOL)}
+    assert peer.outbox not in parts.windows.everyone
+    parts.publish(SYMBOL, 1)
+    parts.trade(SYMBOL, make_trade(1))
+    parts.publish_chart(SYMBOL, "1s", make_candle(0, 2))
+    parts.windows.tick()
+    parts.loop.turn()
+    assert peer.ask("resync:price", SYMBOL)["ok"]
+    assert peer.ask("subscribe:chart", SYMBOL, "1s")["error"]["code"] == error_codes.NOT_WHILE_DELAYED.code
+    assert peer.events() == []
+
+
+def test_what_is_its_own_comes_at_once_and_without_a_cursor(parts: GatewayParts) -> None:
+    peer = Peer(parts)
+    peer.join()
+    peer.ask("authenticate", DELAYED)
+    peer.events()
+    peer.cursors.clear()
+    parts.notification("dora", make_trade(1))
+    parts.loop.turn()
+    assert [name for name, *_ in peer.events()] == [ServerEvent.TRADE_NOTIFICATION]
+    assert not peer.cursors
+
+
+@pytest.mark.threat("T25")
+def test_who_becomes_delayed_while_it_is_given_what_it_missed_gets_no_more_of_that(parts: GatewayParts) -> None:
+    peer = come_back(parts)
+    what = restored(parts, saved(trades={SYMBOL: "0-0"}))
+    _, enter, join_log = parts.recovery.begun[-1]
+    enter(what)
+    parts.loop.turn()
+    peer.ask("authenticate", DELAYED)
+    assert events.trades_room(SYMBOL) not in what.missed.behind
+    join_log(what.missed)
+    parts.trade(SYMBOL, make_trade(1))
+    parts.loop.turn()
+    assert ServerEvent.TRADE_NEW not in [name for name, *_ in peer.events()]
+
+
+@pytest.mark.threat("T25")
+def test_who_owes_live_trades_when_it_becomes_delayed_gets_those_later(parts: GatewayParts) -> None:
+    peer = Peer(parts)
+    peer.join()
+    peer.ask("subscribe:trades", SYMBOL)
+    parts.trade(SYMBOL, make_trade(1))
+    parts.loop.turn()
+    peer.outbox.fall_behind()
+    owed = parts.log_feed.positions[parts.log_feed.trades_log(SYMBOL)]
+    parts.trade(SYMBOL, make_trade(2))
+    member = peer.client.member
+    assert isinstance(member, Member)
+    parts.arrivals._keep_back(member, 60)
+    assert member.subscriptions.trades()[SYMBOL] == owed
+    peer.drain()
+    assert [event[1]["id"] for event in peer.events() if event[0] == ServerEvent.TRADE_NEW] == ["1"]
+
+
+def test_who_becomes_live_gets_the_present_of_all_that_it_subscribed(parts: GatewayParts) -> None:
+    peer = Peer(parts)
+    peer.join(token=DELAYED)
+    for event in ("subscribe:price", "subscribe:trades"):
+        peer.ask(event, SYMBOL)
+    parts.publish(SYMBOL, 1)
+    peer.events()
+    assert peer.ask("authenticate", make_token("dora"))["ok"]
+    assert [name for name, *_ in peer.events()] == [ServerEvent.PRICE_UPDATE, ServerEvent.AUTHENTICATED]
+    parts.trade(SYMBOL, make_trade(1))
+    parts.loop.turn()
+    assert [name for name, *_ in peer.events()] == [ServerEvent.TRADE_NEW]
+
+
+def test_a_token_with_too_long_a_delay_is_refused(parts: GatewayParts) -> None:
+    (refused,) = join(Peer(parts), token=make_token("dora", delay_s=901))
+    assert refused.data["data"]["reason"] == "bad_claim"
+
+
+def test_a_client_that_leaves_delayed_data_behind_leaves_nothing(parts: GatewayParts) -> None:
+    peer = Peer(parts)
+    peer.join(token=DELAYED)
+    for event in ("subscribe:price", "subscribe:trades"):
+        peer.ask(event, [SYMBOL, "ETH-USDT"])
+    peer.connection.end(PEER_GONE)
+    assert parts.delayed_prices.clients == 0
+    assert len(parts.hub) == 0

@@ -175,3 +175,16 @@ def test_news_and_snapshots_converge_in_any_order(arrivals: list[tuple[str, str,
     for symbol, seq in newest.items():
         market.watch(symbol)
         assert market.find(symbol) == make_price(seq)
+
+
+@pytest.mark.parametrize("watched", [True, False])
+def test_what_is_forgotten_is_new_when_it_comes_again(watched: bool) -> None:  # noqa: FBT001 - a parameter
+    market = Market(everything=False)
+    if watched:
+        market.watch("A")
+    market.apply(news(5))
+    market.forget("A")
+    if not watched:
+        market.watch("A")
+    assert market.find("A") is None
+    assert [change.base for change in market.apply(news(3))] == [UNKNOWN]

@@ -192,6 +192,18 @@ async def test_a_connection_of_the_same_gateway_ends_when_its_session_is_taken(r
     assert list(taken.trades) == ["A"], "what is known here is newer than what Redis has"
 
 
+async def test_who_stays_and_cannot_come_back_any_more_leaves_nothing_and_hears_at_once(running: Running) -> None:
+    client, session = running.begin()
+    await eventually(lambda: running.record(session.pid), "the session is kept")
+    running.sessions.hold(session)
+    client.outbox.send(FRAME)
+    running.sessions.forget(session)
+    running.sessions.save(session)
+    assert client.link.written == [FRAME]
+    await eventually(lambda: running.stored(session.pid), "the session is gone", lambda kept: not kept)
+    assert len(running.sessions) == 0
+
+
 async def test_who_leaves_for_good_leaves_nothing(running: Running) -> None:
     _, session = running.begin()
     await running.until_saved(session)

@@ -215,6 +215,7 @@ def test_who_comes_back_to_the_whole_market_gets_all_of_it_once() -> None:
 
 def test_a_symbol_that_the_feed_does_not_have_yet_is_not_live() -> None:
     parts = GatewayParts()
-    assert parts.subscriber.is_live("A")
+    client = Subscriptions(parts.outbox()[0])
+    assert not parts.subscriber.is_pending(client, "A")
     parts.feed.live = False
-    assert not parts.subscriber.is_live("A")
+    assert parts.subscriber.is_pending(client, "A")

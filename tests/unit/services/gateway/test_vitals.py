@@ -57,6 +57,7 @@ class Setup:
             Sessions(bus, "gateway-1", 120, lambda _outbox: None, lambda _session: None),
             Recovery(bus, cast("Sessions", parts.sessions), parts.log_feed, parts.log_fanout, parts.flusher, never),
         )
+        self.vitals.watch_delayed(parts.delayed_prices, parts.delayed_trades)
         prices.watch("BTC-USDT")
 
     def scraped(self) -> dict[str, float]:
