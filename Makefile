@@ -7,10 +7,10 @@ WORKERS ?= 3
 SYSTEM_PACKAGES ?= nginx-light haproxy chromium redis-server
 
 .DEFAULT_GOAL := help
-.PHONY: help setup system demo test check lint types layers unit interop fuzz chaos bench bench-ingest bench-peers readme constraints clean
+.PHONY: help setup system demo test check lint types layers unit interop fuzz chaos soak-hostile test-security bench bench-ingest bench-peers readme constraints clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: .venv/.installed tests/interop/node_modules/.installed ## install all that the others need; harmless to repeat
 
@@ -44,6 +44,12 @@ interop: setup system ## only the stock clients, the proxies and the browser
 fuzz: .venv/.installed ## throw input at the protocol and at the client port, a minute each
 	$(BIN)/python -m tests.fuzz.fuzz_protocol --seconds 60 --target all
 	$(BIN)/python -m tests.fuzz.fuzz_http --seconds 60
+
+test-security: .venv/.installed ## a test for every row of the threat table in SECURITY.md
+	$(BIN)/pytest -m threat
+
+soak-hostile: .venv/.installed ## all hostile clients beside 500 good ones for ten minutes; SOAK='--seconds 60' for one
+	$(BIN)/python -m tests.soak.run $(SOAK)
 
 chaos: setup ## break a real cluster under stock clients for twenty-five minutes, and account for every trade
 	$(BIN)/python -m tests.chaos.run $(CHAOS)

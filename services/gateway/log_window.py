@@ -56,6 +56,9 @@ WriteEntry = Callable[[LogEntry, int, bool], bytes]
 """Makes the frame of an entry for a parser, with its cursor or without."""
 
 
+_DROPPED: Final = LogEntry(0, 0, "", "", b"")
+
+
 class _Run:
     """The entries of one room, oldest first."""
 
@@ -67,6 +70,7 @@ class _Run:
 
     def drop_oldest(self) -> bool:
         """Give up the oldest entry; whether there is another one."""
+        self.entries[self.first] = _DROPPED  # its place is kept for a while, what it holds is not
         self.first += 1
         if self.first >= _COMPACT_FROM and self.first * 2 >= len(self.entries):
             del self.entries[: self.first]

@@ -1,5 +1,6 @@
 """The window against a naive list: what it holds, who is served from it, and what it forgets at its bound."""
 
+import gc
 from collections.abc import Callable
 from typing import Final
 
@@ -159,3 +160,10 @@ def test_it_serves_what_a_list_of_everything_would(
     assert list(kept.since(index, rooms)) == [one for one in here if one.room in rooms and one.index >= index]
     behind = {room: data.draw(st.integers(0, at[ROOMS[room]])) for room in sorted(rooms)}
     assert list(kept.after(behind)) == [one for one in here if one.room in rooms and one.position > behind[one.room]]
+
+
+def test_what_was_forgotten_is_held_by_nobody() -> None:
+    kept = window(3 * (ENTRY_BYTES + 1))
+    filled(kept, *(("a", position) for position in range(40)))
+    held = sum(isinstance(it, LogEntry) and it.room == "a" for it in gc.get_referents(kept._runs["a"].entries))
+    assert held == len(kept) == 3
