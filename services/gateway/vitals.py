@@ -116,6 +116,7 @@ class Vitals:
         self._copy(metrics.RECOVERIES, self._recovery.outcomes)
         self._copy(metrics.LOG_FORKS, {"": self._trades.forks})
         self._copy(metrics.LOG_REJECTED, {"": self._log.rejected})
+        self._copy(metrics.BUS_REJECTED, self._rejected())
         self._shards.set(self._feeds.prices.shards_watched)
         self._stale.set(self._feeds.prices.shards_stale)
         self._charts_kept.set(len(self._feeds.charts))
@@ -129,6 +130,12 @@ class Vitals:
         errors = {str(error.code): count for error, count in self._handlers.errors.items()}
         self._copy(metrics.REQUEST_ERRORS, errors)
         self._copy(metrics.REFUSED, self._refusals)
+
+    def _rejected(self) -> dict[str, int]:
+        return {
+            **{name: feed.rejected for name, feed in self._feeds._asdict().items()},
+            "sessions": self._sessions.rejected,
+        }
 
     def fill_report(self, report: dict[str, Any]) -> None:
         """Add the fields of a `ServiceReport` that are the gateway's."""
