@@ -1,11 +1,13 @@
 """Structured logs on standard error: one JSON object a line (`LOG_FORMAT=console` for people).
 
 Field words used everywhere: `service`, `instance`, `client` (a Socket.IO id), `symbol`, `user_id`, `stream`, `entry`,
-`reason`, `error`. Secrets never pass: what `REDACTED` names is replaced whatever its value, and long values are cut, so
-that what a client sends cannot flood the log.
+`reason`, `error`. Secrets never pass: what `REDACTED` names is replaced whatever its value, and what looks like one is
+masked wherever it stands, tracebacks included. Long values are cut, control characters escaped, and repeated lines
+rationed (`shared.log_budget`), so that what a client sends can neither forge a line nor flood the log.
 """
 
 import logging
+import re
 import sys
 from collections.abc import Mapping, MutableMapping
 from itertools import islice
@@ -14,12 +16,29 @@ from typing import Any, Final, cast
 import structlog
 from structlog.typing import FilteringBoundLogger, Processor
 
+from shared.clock import SystemClock
+from shared.log_budget import TRACEBACK_COST, LogBudget
+
 REDACTED: Final = frozenset({"auth", "authorization", "cookie", "offset", "password", "pid", "secret", "sid", "token"})
 MAX_VALUE_LENGTH: Final = 500
+MAX_TRACEBACK_LENGTH: Final = 8_000
 MAX_ITEMS: Final = 50
 """Of a list or mapping in a log line."""
 
 _STRUCTLOGS_OWN: Final = frozenset({"_from_structlog", "_record", "exc_info", "stack_info"})
+_TRACEBACK: Final = "exception"
+
+_MASKS: Final = (
+    (re.compile(r"\beyJ[\w-]{4,}\.[\w-]*(?:\.[\w-]*)?"), "[token]"),
+    (re.compile(r"(\w://)[^\s@]*@"), r"\1[login]@"),
+    (re.compile(r"(svc:\{sessions:\d+\}:)[\w-]+"), r"\1[pid]"),
+)
+"""A JSON Web Token; a URL's user and password; the key of a session, which is named by the client's secret."""
+
+_UNSAFE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+"""What moves a cursor, begins a line, or turns the direction of writing in somebody's terminal."""
+
+_UNSAFE_BUT_LINES: Final = re.compile(_UNSAFE.pattern.replace("\x00-\x1f", "\x00-\x09\x0b-\x1f"))
 
 Event = MutableMapping[str, Any]  # structlog's own type: values are whatever a caller bound
 
@@ -38,16 +57,80 @@ def _shown(key: object, value: object) -> object:
     if isinstance(key, str) and key.lower() in REDACTED:
         return "[redacted]"
     match value:
-        case str() if len(value) > MAX_VALUE_LENGTH:
-            return value[:MAX_VALUE_LENGTH] + f"[{len(value)} characters]"
-        case bytes() if len(value) > MAX_VALUE_LENGTH:
-            return f"{value[:MAX_VALUE_LENGTH]!r}[{len(value)} bytes]"
+        case str():
+            return _cut(value, MAX_TRACEBACK_LENGTH if key == _TRACEBACK else MAX_VALUE_LENGTH)
+        case bytes():
+            cut = f"[{len(value)} bytes]" if len(value) > MAX_VALUE_LENGTH else ""
+            return _mask(repr(value[:MAX_VALUE_LENGTH])) + cut
         case Mapping():
-            return {name: _shown(name, item) for name, item in islice(value.items(), MAX_ITEMS)}
+            return {_name(name): _shown(name, item) for name, item in islice(value.items(), MAX_ITEMS)}
         case list() | tuple() | set() | frozenset():
             return [_shown(None, item) for item in islice(value, MAX_ITEMS)]
         case _:
+            return value if value is None or isinstance(value, int | float) else _cut(repr(value), MAX_VALUE_LENGTH)
+
+
+def _cut(text: str, length: int) -> str:
+    if len(text) <= length:
+        return _mask(text)
+    return f"{_mask(text[:length])}[{len(text)} characters]"
+
+
+def _mask(text: str) -> str:
+    for pattern, mask in _MASKS:
+        text = pattern.sub(mask, text)
+    return text
+
+
+def _name(name: object) -> object:
+    return _cut(name, MAX_VALUE_LENGTH) if isinstance(name, str) else name
+
+
+def escape(_logger: object, _method: str, event: Event) -> Mapping[str, Any]:
+    """Make control characters visible, where JSON does not do it; a traceback keeps its lines."""
+    return {
+        key: value if key in _STRUCTLOGS_OWN else _escaped(value, _UNSAFE_BUT_LINES if key == _TRACEBACK else _UNSAFE)
+        for key, value in event.items()
+    }
+
+
+def _escaped(value: object, unsafe: re.Pattern[str]) -> object:
+    match value:
+        case str():
+            return unsafe.sub(lambda found: found[0].encode("unicode_escape").decode(), value)
+        case dict():
+            return {_escaped(name, unsafe): _escaped(item, unsafe) for name, item in value.items()}
+        case list():
+            return [_escaped(item, unsafe) for item in value]
+        case _:
             return value
+
+
+class _Ration(logging.Filter):
+    """The budget, for lines of libraries: a kind is the place in the code that speaks."""
+
+    def __init__(self, budget: LogBudget) -> None:
+        super().__init__()
+        self._budget = budget
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record is written."""
+        cost = TRACEBACK_COST if record.exc_info else 1
+        suppressed = self._budget.take((record.pathname, record.lineno), cost)
+        if suppressed:
+            record.msg = f"{record.getMessage()} [{suppressed} lines like this were not written]"
+            record.args = None
+        return suppressed is not None
+
+
+def _rendering(form: str) -> list[Processor]:
+    if form != "console":
+        return [structlog.processors.JSONRenderer()]
+    colours = sys.stderr.isatty()
+    return [
+        escape,
+        structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=structlog.dev.plain_traceback),
+    ]
 
 
 def configure_logging(level: str, form: str, **bound: str) -> None:
@@ -58,6 +141,16 @@ def configure_logging(level: str, form: str, **bound: str) -> None:
         form: `json` or `console`.
         bound: fields that every line carries.
     """
+    budget = LogBudget(SystemClock().monotonic)
+
+    def ration(_logger: object, _method: str, event: Event) -> Event:
+        cost = TRACEBACK_COST if event.get("exc_info") else 1
+        suppressed = budget.take((event.get("module"), event.get("event")), cost)
+        if suppressed is None:
+            raise structlog.DropEvent
+        if suppressed:
+            event["suppressed"] = suppressed
+        return event
 
     def stamp(_logger: object, _method: str, event: Event) -> Mapping[str, Any]:
         return {**bound, **event}
@@ -67,17 +160,12 @@ def configure_logging(level: str, form: str, **bound: str) -> None:
         stamp,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,  # without local variables, which would print tokens
         redact,
     ]
-    render: list[Processor] = (
-        [
-            # A traceback with local variables would print tokens.
-            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
-        ]
-        if form == "console"
-        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
-    )
+    render = _rendering(form)
     handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(_Ration(budget))
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=chain,
@@ -86,7 +174,7 @@ def configure_logging(level: str, form: str, **bound: str) -> None:
     )
     logging.basicConfig(handlers=[handler], level=max(number, logging.WARNING), force=True)
     structlog.configure(
-        processors=[*chain, *render],
+        processors=[ration, *chain, *render],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,

@@ -2,10 +2,13 @@
 
 Prices cross as decimal text in canonical form (no exponent, the upstream's own digits), times as integer milliseconds
 since the epoch. Everything is MessagePack by position, except `ServiceReport` and `ClusterMetrics`, which people read.
+
+Whoever may write to Redis is trusted no further than that: a reader refuses what is too large before it looks into it,
+and every number, text and decimal that a field could not have held, so that what it has accepted it can work with.
 """
 
 from collections.abc import Callable
-from typing import Final, Literal, TypeVar
+from typing import Annotated, Final, Literal, TypeVar
 
 import msgspec
 
@@ -13,6 +16,26 @@ T = TypeVar("T")
 
 VERSION: Final = 1
 """Of every message below. A reader refuses another one."""
+
+MAX_BUS_MESSAGE: Final = 8_388_608
+"""Bytes of a publication, a session or a chart; a larger one is refused unread."""
+
+MAX_BUS_ITEM: Final = 65_536
+"""Bytes of one price, candle, trade or report."""
+
+Whole = Annotated[int, msgspec.Meta(ge=-(2**62), le=2**62)]
+"""Whatever is added to it, it fits 64 bits."""
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+"""Sums of them can be told to anybody."""
+
+Figure = Annotated[float, msgspec.Meta(ge=-1e15, le=1e15)]
+Name = Annotated[str, msgspec.Meta(max_length=128)]
+Symbol = Annotated[str, msgspec.Meta(min_length=1, max_length=32)]
+"""Whether its characters are a symbol's is for `shared.symbols` to say, where one is new."""
+
+DecimalText = Annotated[str, msgspec.Meta(pattern=r"^-?[0-9]{1,128}(\.[0-9]{1,128})?\Z", max_length=256)]
+EntryId = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,20}-[0-9]{1,20}\Z")]
 
 Side = Literal["buy", "sell"]
 """Of the taker, as the upstream says it."""
@@ -36,17 +59,17 @@ class Price(msgspec.Struct, frozen=True, array_like=True, gc=False):
         since: ms, when `state` began; never goes back.
     """
 
-    price: str
-    ts: int
-    seq: int
-    n: int = 1
-    bid: str | None = None
-    ask: str | None = None
-    amount: str | None = None
+    price: DecimalText
+    ts: Whole
+    seq: Whole
+    n: Whole = 1
+    bid: DecimalText | None = None
+    ask: DecimalText | None = None
+    amount: DecimalText | None = None
     side: Side | None = None
-    venue: str | None = None
+    venue: Name | None = None
     state: FeedState = "live"
-    since: int = 0
+    since: Whole = 0
 
 
 class PriceBatch(msgspec.Struct, frozen=True, array_like=True):
@@ -60,8 +83,8 @@ class PriceBatch(msgspec.Struct, frozen=True, array_like=True):
     """
 
     version: int
-    epoch: str
-    published: int
+    epoch: Name
+    published: Whole
     prices: dict[str, msgspec.Raw]
 
 
@@ -77,15 +100,15 @@ class Candle(msgspec.Struct, frozen=True, array_like=True, gc=False):
             Redis lost its data.
     """
 
-    start: int
-    open: str
-    high: str
-    low: str
-    close: str
-    volume: str
-    trades: int
+    start: Whole
+    open: DecimalText
+    high: DecimalText
+    low: DecimalText
+    close: DecimalText
+    volume: DecimalText
+    trades: Whole
     closed: bool
-    rev: int
+    rev: Whole
 
 
 class Chart(msgspec.Struct, frozen=True, array_like=True):
@@ -99,7 +122,7 @@ class Chart(msgspec.Struct, frozen=True, array_like=True):
         candles: interval -> in order of start.
     """
 
-    lag: int
+    lag: Whole
     candles: dict[str, list[Candle]]
 
 
@@ -107,8 +130,8 @@ class ChartBatch(msgspec.Struct, frozen=True, array_like=True):
     """One publication of one shard, as `PriceBatch`: symbol -> encoded `Chart`."""
 
     version: int
-    epoch: str
-    published: int
+    epoch: Name
+    published: Whole
     charts: dict[str, msgspec.Raw]
 
 
@@ -124,13 +147,13 @@ class Trade(msgspec.Struct, frozen=True, array_like=True, gc=False):
         venue: where it traded, if the upstream says.
     """
 
-    id: str
-    symbol: str
-    amount: str
-    price: str
+    id: Name
+    symbol: Symbol
+    amount: DecimalText
+    price: DecimalText
     side: Side | None
-    ts: int
-    venue: str | None = None
+    ts: Whole
+    venue: Name | None = None
 
 
 class SavedSession(msgspec.Struct, frozen=True, array_like=True):
@@ -152,13 +175,13 @@ class SavedSession(msgspec.Struct, frozen=True, array_like=True):
     version: int
     sid: str
     user: str | None = None
-    user_since: str = "0-0"
-    prices: dict[str, tuple[bool, int]] = {}
-    trades: dict[str, str] = {}
-    charts: list[tuple[str, str]] = []
+    user_since: EntryId = "0-0"
+    prices: dict[Symbol, tuple[bool, Count]] = {}
+    trades: dict[Symbol, EntryId] = {}
+    charts: list[tuple[Symbol, str]] = []
     metrics: bool = False
-    pace: int = 0
-    closes: list[int] = []
+    pace: Count = 0
+    closes: list[Whole] = []
 
 
 class ServiceReport(msgspec.Struct, frozen=True):
@@ -180,19 +203,19 @@ class ServiceReport(msgspec.Struct, frozen=True):
         pid: of the process, on its own machine.
     """
 
-    service: str
-    instance: str
-    version: str
-    at: int
-    started: int
+    service: Name
+    instance: Name
+    version: Name
+    at: Whole
+    started: Whole
     ready: bool
-    ops_port: int
-    memory: int
-    cpu: float
-    figures: dict[str, float] = {}
-    events: dict[str, int] = {}
-    address: str = ""
-    pid: int = 0
+    ops_port: Count
+    memory: Count
+    cpu: Figure
+    figures: dict[Name, Figure] = {}
+    events: dict[Name, Count] = {}
+    address: Name = ""
+    pid: Count = 0
 
 
 class ClusterMetrics(msgspec.Struct, frozen=True):
@@ -208,14 +231,14 @@ class ClusterMetrics(msgspec.Struct, frozen=True):
         services: `{service, instance, ready, memory, cpu, uptime}` of each.
     """
 
-    connections: int
-    memory: int
+    connections: Whole
+    memory: Whole
     uptime: float
     cpu: float
-    rooms: int
-    events: dict[str, int]
-    gateways: list[dict[str, str | int | float | bool]]
-    services: list[dict[str, str | int | float | bool]]
+    rooms: Whole
+    events: dict[Name, Whole]
+    gateways: list[dict[Name, Name | Whole | float | bool]]
+    services: list[dict[Name, Name | Whole | float | bool]]
 
 
 encode = msgspec.msgpack.Encoder().encode
@@ -225,25 +248,37 @@ DecodeError = msgspec.DecodeError
 """What each decoder below raises for bytes that are not its message (`ValidationError` is one too)."""
 
 
-def _checked(decode: Callable[[bytes | msgspec.Raw], T]) -> Callable[[bytes | msgspec.Raw], T]:
-    """One error for all: msgspec passes on Python's own for a text that is not UTF-8 and for deep nesting."""
+def _checked(
+    decode: Callable[[bytes | msgspec.Raw], T], limit: int = MAX_BUS_ITEM
+) -> Callable[[bytes | msgspec.Raw], T]:
+    """One error for all: msgspec passes on Python's own for a text that is not UTF-8 and for deep nesting.
+
+    What is beyond `limit` bytes is not looked into; a part of a message (`Raw`) was within its limit.
+    """
 
     def decode_or_refuse(data: bytes | msgspec.Raw) -> T:
+        if type(data) is bytes and len(data) > limit:
+            raise DecodeError(f"{len(data)} bytes, more than {limit}")
         try:
             return decode(data)
         except (UnicodeDecodeError, RecursionError) as error:
-            raise DecodeError(str(error)) from error
+            raise DecodeError(type(error).__name__) from error
 
     return decode_or_refuse
 
 
 decode_price = _checked(msgspec.msgpack.Decoder(Price).decode)
-decode_price_batch = _checked(msgspec.msgpack.Decoder(PriceBatch).decode)
+decode_price_batch = _checked(msgspec.msgpack.Decoder(PriceBatch).decode, MAX_BUS_MESSAGE)
 decode_candle = _checked(msgspec.msgpack.Decoder(Candle).decode)
-decode_chart = _checked(msgspec.msgpack.Decoder(Chart).decode)
-decode_chart_batch = _checked(msgspec.msgpack.Decoder(ChartBatch).decode)
+decode_chart = _checked(msgspec.msgpack.Decoder(Chart).decode, MAX_BUS_MESSAGE)
+decode_chart_batch = _checked(msgspec.msgpack.Decoder(ChartBatch).decode, MAX_BUS_MESSAGE)
 decode_trade = _checked(msgspec.msgpack.Decoder(Trade).decode)
-decode_session = _checked(msgspec.msgpack.Decoder(SavedSession).decode)
+decode_session = _checked(msgspec.msgpack.Decoder(SavedSession).decode, MAX_BUS_MESSAGE)
 encode_json = msgspec.json.Encoder().encode
 decode_report = _checked(msgspec.json.Decoder(ServiceReport).decode)
-decode_cluster_metrics = _checked(msgspec.json.Decoder(ClusterMetrics).decode)
+decode_cluster_metrics = _checked(msgspec.json.Decoder(ClusterMetrics).decode, MAX_BUS_MESSAGE)
+
+
+def decoder_of(kind: type[T], limit: int = MAX_BUS_ITEM) -> Callable[[bytes | msgspec.Raw], T]:
+    """A decoder of what only one service writes and reads, with the same error and limits."""
+    return _checked(msgspec.msgpack.Decoder(kind).decode, limit)

@@ -62,6 +62,7 @@ class ChartFeed:
         rules: how charts are kept.
 
     Attributes:
+        rejected: publications, charts and candles that could not be read.
         deaf: how often its connection was thrown away because it was deaf.
     """
 
@@ -256,8 +257,9 @@ class ChartFeed:
         epoch, unclosed, closed = await self._bus.run_script("read_chart", keys, [symbol, most])
         if series not in self._watchers:
             return
-        if epoch and epoch.decode() != self._epoch:
-            self._begin_epoch(epoch.decode())
+        stands = epoch.decode(errors="replace")
+        if stands and stands != self._epoch:
+            self._begin_epoch(stands)
         if not series.ready and most < MOST_BARS:
             return  # an epoch began: all of it is read next
         self._unread.pop(series, None)

@@ -13,6 +13,7 @@ from typing import Final
 _NUMBER_BITS: Final = 64
 _NUMBER_MASK: Final = (1 << _NUMBER_BITS) - 1
 _MS_BYTES: Final = 6
+_LATEST_MS: Final = (1 << 8 * _MS_BYTES) - 1
 _SMALL_NUMBER: Final = 1 << 24
 _SIZES: Final = {8: 0, 12: 3, 20: 9}
 """Characters of a part -> bytes of the number in it. Multiples of three: base64 then needs no padding."""
@@ -73,7 +74,8 @@ def read_cursor(text: str, logs: int) -> list[int] | None:
 def _part(position: int) -> str:
     number = position & _NUMBER_MASK
     size = 0 if number == 0 else 3 if number < _SMALL_NUMBER else 9
-    packed = (position >> _NUMBER_BITS).to_bytes(_MS_BYTES, "big") + number.to_bytes(size, "big")
+    ms = min(position >> _NUMBER_BITS, _LATEST_MS)  # who appends may give any id
+    packed = ms.to_bytes(_MS_BYTES, "big") + number.to_bytes(size, "big")
     return urlsafe_b64encode(packed).decode("ascii")
 
 

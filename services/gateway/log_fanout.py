@@ -95,6 +95,8 @@ class LogFanout:
         event = self._event_of(entry)
         try:
             trade = decode_trade(entry.data)
+            if event is ServerEvent.TRADE_NEW and trade.symbol != entry.subject:
+                raise DecodeError(f"the log of {entry.subject} holds a trade of another symbol")
         except DecodeError as error:
             self.reject(id_of(entry.position), error)
             entry.data = b""

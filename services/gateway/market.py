@@ -1,7 +1,8 @@
 """The last price of every symbol, as far as somebody wants to know.
 
 `price_feed.py` feeds it encoded prices; what nobody watches stays encoded. A price that is not newer than the known one
-is dropped, so re-reading a snapshot and hearing it on Pub/Sub may overlap in any order.
+is dropped, so re-reading a snapshot and hearing it on Pub/Sub may overlap in any order. Who may publish prices may not
+make this grow: neither with symbols, nor with what stands beside a price in its message.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,11 +11,18 @@ from typing import Final, NamedTuple
 import msgspec
 
 from shared.log import get_logger
-from shared.messages import DecodeError, Price, decode_price, encode
+from shared.messages import MAX_BUS_ITEM, DecodeError, Price, decode_price, encode
+from shared.symbols import is_symbol
 
 log = get_logger(__name__)
 
 UNKNOWN: Final = -1
+
+MOST_SYMBOLS: Final = 100_000
+"""Five times what price-ingest takes unless told otherwise; of further ones nothing is kept until they are watched."""
+
+MOST_HELD: Final = 67_108_864
+"""Bytes of messages that prices nobody has read may keep in memory; then each price is copied out of its own."""
 
 
 class Change(NamedTuple):
@@ -45,6 +53,7 @@ class Market:
         self._latest: dict[str, Price] = {}
         self._unread: dict[str, msgspec.Raw] = {}
         self._watchers: dict[str, int] = {}
+        self._held = 0
         self.epoch = ""
         self.rejected = 0
 
@@ -76,8 +85,8 @@ class Market:
             self._unread[symbol] = msgspec.Raw(encode(self._latest.pop(symbol)))
         return True
 
-    def apply(self, prices: Mapping[str, msgspec.Raw]) -> list[Change]:
-        """Take published prices; returns those that are watched and new."""
+    def apply(self, prices: Mapping[str, msgspec.Raw], size: int = 0) -> list[Change]:
+        """Take published prices, of a message of `size` bytes; returns those that are watched and new."""
         changes: list[Change] = []
         watched = prices if self._everything else list(filter(self._watchers.__contains__, prices))
         for symbol in watched:
@@ -86,6 +95,8 @@ class Market:
             self._unread.update(prices)  # all, since that is one step in C: most of a large market is watched by nobody
             for symbol in watched:
                 del self._unread[symbol]
+            self._held += size
+            self._bound()
         return changes
 
     def apply_snapshot(self, prices: Mapping[str, bytes]) -> list[Change]:
@@ -99,6 +110,7 @@ class Market:
             unread = self._read(symbol, self._unread.get(symbol))
             if price is not None and (unread is None or _is_newer(price, unread)):
                 self._unread[symbol] = msgspec.Raw(encoded)
+        self._bound()
         return changes
 
     def forget(self, symbol: str) -> None:
@@ -111,6 +123,15 @@ class Market:
         self.epoch = epoch
         self._latest.clear()
         self._unread.clear()
+        self._held = 0
+
+    def _bound(self) -> None:
+        while len(self._unread) > MOST_SYMBOLS:
+            self._unread.popitem()  # the newest: those that have been here for longer are likelier to be real
+            self.rejected += 1
+        if self._held > MOST_HELD:  # a part of a message keeps all of it in memory
+            self._held = 0
+            self._unread = {symbol: raw.copy() for symbol, raw in self._unread.items() if _size(raw) <= MAX_BUS_ITEM}
 
     def _read(self, symbol: str, encoded: msgspec.Raw | bytes | None) -> Price | None:
         if encoded is None:
@@ -127,9 +148,16 @@ class Market:
         known = self._latest.get(symbol)
         if price is None or (known is not None and not _is_newer(price, known)):
             return
+        if known is None and (not is_symbol(symbol) or len(self._latest) >= MOST_SYMBOLS):
+            self.rejected += 1
+            return
         self._latest[symbol] = price
         changes.append(Change(symbol, price, UNKNOWN if known is None or known.seq == price.seq else known.seq))
 
 
 def _is_newer(price: Price, known: Price) -> bool:
     return price.seq > known.seq or (price.seq == known.seq and price.since > known.since)
+
+
+def _size(raw: msgspec.Raw) -> int:
+    return memoryview(raw).nbytes

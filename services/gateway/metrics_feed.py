@@ -17,12 +17,14 @@ class MetricsFeed:
     """Forwards each publication to the admin room. One message every few seconds: always subscribed.
 
     Attributes:
+        rejected: publications that could not be read.
         deaf: how often its connection was thrown away because it was deaf.
     """
 
     def __init__(self, bus: RedisBus, fanout: Fanout) -> None:
         self._fanout = fanout
         self._subscription = Subscription(bus, self._on_message, lambda _channel: None, on_deaf=self._on_deaf)
+        self.rejected = 0
         self.deaf = 0
 
     async def run(self) -> None:
@@ -37,6 +39,7 @@ class MetricsFeed:
         try:
             figures: Payload = msgspec.to_builtins(decode_cluster_metrics(payload))
         except DecodeError as error:
-            log.warning("cluster_metrics_rejected", error=str(error))
+            self.rejected += 1
+            log.warning("cluster_metrics_rejected", error=str(error), rejected=self.rejected)
             return
         self._fanout.metrics(figures)

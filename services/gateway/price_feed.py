@@ -43,7 +43,6 @@ class PriceFeed:
         observe_age: gets each publication's age in seconds.
 
     Attributes:
-        rejected: publications that could not be read.
         deaf: how often its connection was thrown away because it was deaf.
     """
 
@@ -74,8 +73,13 @@ class PriceFeed:
         self._away: dict[int, float] = {}
         self._deaf: dict[int, float] = {}
         self._subscription = Subscription(bus, self._on_message, self._on_live, self._on_lost, on_deaf=self._on_deaf)
-        self.rejected = 0
+        self._refused = 0
         self.deaf = 0
+
+    @property
+    def rejected(self) -> int:
+        """Publications, and prices in them, that could not be read."""
+        return self._refused + self._market.rejected
 
     @property
     def shards_watched(self) -> int:
@@ -180,13 +184,13 @@ class PriceFeed:
         except DecodeError as error:
             self._reject(str(error))
             return
-        self._deliver(self._market.apply(batch.prices))
+        self._deliver(self._market.apply(batch.prices, len(payload)))
         self._observe_age(max(0.0, (self._clock.now_ms() - batch.published) / 1000))
 
     def _reject(self, error: str) -> None:
-        self.rejected += 1
-        if self.rejected & (self.rejected - 1) == 0:  # the 1st, 2nd, 4th, 8th ...: never a flood
-            log.warning("price_batch_rejected", error=error, rejected=self.rejected)
+        self._refused += 1
+        if self._refused & (self._refused - 1) == 0:  # the 1st, 2nd, 4th, 8th ...: never a flood
+            log.warning("price_batch_rejected", error=error, rejected=self._refused)
 
     def _begin_epoch(self, epoch: str) -> None:
         if self._market.epoch:
@@ -219,7 +223,7 @@ class PriceFeed:
                 self._stale_added.clear()
 
     async def _reread(self, shard: int) -> None:
-        epoch = ((await self._bus.get(redis_keys.PRICE_EPOCH)) or b"").decode()
+        epoch = ((await self._bus.get(redis_keys.PRICE_EPOCH)) or b"").decode(errors="replace")
         snapshot = await self._bus.hash_all(redis_keys.price_snapshot(shard))
         if epoch and epoch != self._market.epoch:
             self._begin_epoch(epoch)

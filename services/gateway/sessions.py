@@ -21,10 +21,12 @@ from shared.bus.errors import BusUnavailableError
 from shared.bus.redis_bus import RedisBus
 from shared.bus.retrying import keep_trying
 from shared.identity import Identity
+from shared.intervals import INTERVALS
 from shared.log import get_logger
 from shared.messages import VERSION, DecodeError, SavedSession, decode_session, encode
 from shared.names import events, redis_keys
 from shared.names.close_reasons import MOVED
+from shared.symbols import is_symbol
 from shared.tasks import TaskGroup
 
 log = get_logger(__name__)
@@ -117,6 +119,9 @@ class Sessions:
         lifetime_s: how long a client may be away.
         resume: called with an outbox that may write again.
         beat: called every second touch of a session, about once a minute.
+
+    Attributes:
+        rejected: what stood in Redis and was no session.
     """
 
     def __init__(
@@ -138,6 +143,7 @@ class Sessions:
         self._changed = asyncio.Event()
         self._away = False
         self._connections = 0
+        self.rejected = 0
 
     def __len__(self) -> int:
         return len(self._open)
@@ -215,18 +221,30 @@ class Sessions:
             record = former.record()  # newer than what Redis has, if that is slow
             former.outbox.link.end(MOVED)
             return record
-        try:
-            record = decode_session(data)
-        except DecodeError as error:
-            log.warning("session_rejected", error=str(error))
-            return None
-        return record if record.version == VERSION else None
+        return self._read(data, user)
 
     async def run(self) -> None:
         """Write what changes and keep what lives, until cancelled."""
         async with TaskGroup() as tasks:
             tasks.spawn("session-touch", keep_trying("session-touch", self._touch_regularly))
             await keep_trying("session-save", self._save_changes, on_lost=self._give_up_holding)
+
+    def _read(self, data: bytes, user: str | None) -> SavedSession | None:
+        try:
+            record = decode_session(data)
+        except DecodeError as error:
+            self._reject(str(error))
+            return None
+        if record.version != VERSION:
+            return None
+        if record.user != user or not _is_sound(record):  # Redis compared the user beside the record, not in it
+            self._reject("not what a gateway writes")
+            return None
+        return record
+
+    def _reject(self, error: str) -> None:
+        self.rejected += 1
+        log.warning("session_rejected", error=error, rejected=self.rejected)
 
     def _admit(self, session: Session) -> None:
         self._open[session.pid] = session
@@ -296,3 +314,9 @@ class Sessions:
                     if not kept:  # Redis has lost its data
                         session.saved = b""
                         self.save(session)
+
+
+def _is_sound(record: SavedSession) -> bool:
+    """Whether every name in it is one that a client could have subscribed to."""
+    symbols = [*record.prices, *record.trades, *(symbol for symbol, _ in record.charts)]
+    return all(map(is_symbol, symbols)) and all(interval in INTERVALS for _, interval in record.charts)

@@ -19,8 +19,9 @@ from shared.bus.retrying import keep_trying
 from shared.clock import Clock
 from shared.log import get_logger
 from shared.log_readers import TELL_S, LogReaders
-from shared.messages import DecodeError, decode_trade
+from shared.messages import MAX_BUS_ITEM, DecodeError, decode_trade
 from shared.names import events, redis_keys
+from shared.symbols import is_symbol
 from shared.tasks import TaskGroup
 
 log = get_logger(__name__)
@@ -37,6 +38,9 @@ LOOK_BACK_MS: Final = 240_000
 FORK_LOOK_BACK: Final = 2_000
 """Entries in which the common past of two histories is looked for."""
 
+
+MAX_SUBJECT: Final = 1024
+"""Characters of a user's name."""
 
 _Identity = tuple[str, str | None, str]
 """Room, venue and id: what the trade-notifier knows a trade by."""
@@ -151,15 +155,12 @@ class TradeFeed:
         """An entry of a log, without a cursor; None for one that cannot be read, which is counted."""
         try:
             data = item.fields[b"d"]
-            if number < self._shards:
-                subject = item.fields[b"s"].decode()
-                room = events.trades_room(subject)
-            else:
-                subject = item.fields[b"u"].decode()
-                room = events.user_room(subject)
-        except (KeyError, UnicodeDecodeError) as error:
+            subject = item.fields[b"s" if number < self._shards else b"u"].decode()
+            _check_entry(number < self._shards, subject, data)
+        except (KeyError, ValueError) as error:  # a subject that is no text is a ValueError too
             self._fanout.reject(item.id, error)
             return None
+        room = events.trades_room(subject) if number < self._shards else events.user_room(subject)
         return LogEntry(number, position_of(item.id), room, subject, data)
 
     def _take(self, number: int, item: StreamEntry) -> None:
@@ -219,6 +220,18 @@ class TradeFeed:
         self._forgotten[number] = lost
         self._cursor.move(number, common)
         self._fanout.window.begin(self._cursor.positions)
+
+
+def _check_entry(is_public: bool, subject: str, data: bytes) -> None:  # noqa: FBT001 - which kind of log
+    """Refuse what would not be delivered as what it says, before it is kept.
+
+    Raises:
+        ValueError: with what is wrong.
+    """
+    if len(data) > MAX_BUS_ITEM:
+        raise ValueError(f"{len(data)} bytes, more than {MAX_BUS_ITEM}")
+    if not (is_symbol(subject) if is_public else 0 < len(subject) <= MAX_SUBJECT):
+        raise ValueError("no subject")
 
 
 def _identity(entry: LogEntry) -> _Identity:

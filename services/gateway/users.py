@@ -19,7 +19,8 @@ from services.gateway.presence import NOWHERE, Guest, Presence, Share, User
 from services.gateway.requests import RequestError
 from services.gateway.subscriptions import Subscriptions
 from shared.bus.errors import BusUnavailableError
-from shared.bus.redis_bus import RedisBus, ScriptCall
+from shared.bus.redis_bus import RedisBus
+from shared.bus.redis_client import ScriptCall
 from shared.bus.retrying import keep_trying
 from shared.names import error_codes, redis_keys
 from shared.names.close_reasons import MOVED

@@ -145,6 +145,7 @@ class Vitals:
         self._delayed_bytes.set(self._delayed_prices.history.size)
         self._copy(metrics.DELAYED_MERGED, {"": self._delayed_prices.history.merged})
         self._copy(metrics.DELAYED_GAPS, {"": self._delayed_trades.gaps})
+        self._copy(metrics.BUS_REJECTED, self._rejected())
         self._shards.set(self._feeds.prices.shards_watched)
         self._stale.set(self._feeds.prices.shards_stale)
         self._charts_kept.set(len(self._feeds.charts))
@@ -159,6 +160,12 @@ class Vitals:
         self._copy(metrics.REQUEST_ERRORS, errors)
         self._copy(metrics.TOKENS_REFUSED, self._tokens.refused)
         self._copy(metrics.REFUSED, self._refusals)
+
+    def _rejected(self) -> dict[str, int]:
+        return {
+            **{name: feed.rejected for name, feed in self._feeds._asdict().items()},
+            "sessions": self._sessions.rejected,
+        }
 
     def fill_report(self, report: dict[str, Any]) -> None:
         """Add the fields of a `ServiceReport` that are the gateway's."""

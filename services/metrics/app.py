@@ -53,7 +53,8 @@ class MetricsApp:
         reports = sort_out(await self._probes.reports(), now_ms)
         await self._probes.remove_reports(reports.forgotten)
         if reports.forgotten:
-            log.info("reports_removed", instances=reports.forgotten)
+            names = [name.decode(errors="backslashreplace") for name in reports.forgotten]
+            log.info("reports_removed", instances=names)
         streams = await self._probes.streams()
         self._latest = summarise(reports.living, now_ms)
         self._gauges.show(self._latest, streams)

@@ -53,7 +53,7 @@ class Probes:
         """Instance -> encoded `ServiceReport`."""
         return await self._bus.hash_all(redis_keys.SERVICE_REPORTS)
 
-    async def remove_reports(self, instances: Sequence[str]) -> None:
+    async def remove_reports(self, instances: Sequence[bytes]) -> None:
         """Take away reports of the dead."""
         if instances:
             await self._bus.hash_delete(redis_keys.SERVICE_REPORTS, instances)

@@ -18,6 +18,9 @@ GATEWAY: Final = SERVICES[0]
 SILENT_MS: Final = 10_000
 """A report older than this, or as far in the future, tells nothing: services write one every two seconds."""
 
+MOST_SERVICES: Final = 10_000
+"""Reports of further ones are not counted."""
+
 FORGOTTEN_MS: Final = 60_000
 """A report older than this is removed: its service is dead."""
 
@@ -30,7 +33,7 @@ class Reports(NamedTuple):
     """Reports of services that live, and the instances whose reports are to be removed."""
 
     living: list[ServiceReport]
-    forgotten: list[str]
+    forgotten: list[bytes]
 
 
 class Snapshot(NamedTuple):
@@ -55,18 +58,18 @@ def sort_out(raw: Mapping[bytes, bytes], now_ms: int) -> Reports:
         now_ms: this machine's clock; the others' may differ by less than `SILENT_MS`.
     """
     living: list[ServiceReport] = []
-    forgotten: list[str] = []
+    forgotten: list[bytes] = []
     for instance, encoded in sorted(raw.items()):
         try:
             report = decode_report(encoded)
         except DecodeError:
-            forgotten.append(instance.decode(errors="surrogateescape"))
+            forgotten.append(instance)
             continue
         age = abs(now_ms - report.at)
-        if age <= SILENT_MS:
+        if age <= SILENT_MS and len(living) < MOST_SERVICES:
             living.append(report)
         elif age > FORGOTTEN_MS:
-            forgotten.append(instance.decode(errors="surrogateescape"))
+            forgotten.append(instance)
     return Reports(living, forgotten)
 
 

@@ -19,7 +19,7 @@ import msgspec
 
 from services.price_ingest.aggregate import Point
 from services.price_ingest.normalise import Tick
-from shared.messages import Side
+from shared.messages import Side, Whole
 
 STEPS_BACK: Final = 3
 """Strictly falling event times that make a burst. One or two may be late trades of a live feed."""
@@ -36,7 +36,7 @@ class Member(msgspec.Struct, frozen=True, array_like=True, gc=False):
         echo: `rank` of the first trade that it equals, if it does equal one.
     """
 
-    ts: int
+    ts: Whole
     at: int
     rank: int
     price: str

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from services.price_ingest.candles import CandleKey, ChartChange
-from shared.bus.entries import entry_ms
+from shared.bus.entries import entry_ms, parse_positions
 from shared.bus.redis_bus import RedisBus
 from shared.clock import Clock
 from shared.lease import Lease
@@ -20,6 +20,9 @@ from shared.names import redis_keys
 
 KEEP_FORWARDED_MS: Final = 10_000
 """Forwarded ticks are kept so long after both lanes had them: the memory of trade ids is rebuilt from them."""
+
+CHARTS_A_BATCH: Final = 1000
+"""In one publication at most: readers refuse what is larger than `shared.messages.MAX_BUS_MESSAGE`."""
 
 
 class ChartStore:
@@ -54,8 +57,7 @@ class ChartStore:
 
     async def load_positions(self) -> dict[str, str]:
         """Stream -> last entry folded into the charts."""
-        stored = await self._bus.hash_all(redis_keys.CHART_POSITIONS)
-        return {stream.decode(): entry.decode() for stream, entry in stored.items()}
+        return parse_positions(await self._bus.hash_all(redis_keys.CHART_POSITIONS))
 
     async def load_candles(self, keys: Sequence[CandleKey]) -> Iterable[tuple[CandleKey, bytes | None]]:
         """Closed candles from history, all saves that began before included; None for one that is not there."""
@@ -80,13 +82,17 @@ class ChartStore:
 
     async def publish(self, epoch: str, charts: Mapping[str, bytes]) -> None:
         """Publish encoded charts."""
+        items = list(charts.items())
+        for start in range(0, len(items), CHARTS_A_BATCH):
+            await self._publish(epoch, items[start : start + CHARTS_A_BATCH])
+
+    async def _publish(self, epoch: str, charts: Iterable[tuple[str, bytes]]) -> None:
         shards: dict[int, dict[str, msgspec.Raw]] = {}
-        for symbol, raw in charts.items():
+        for symbol, raw in charts:
             shards.setdefault(redis_keys.shard_of(symbol, self._shards), {})[symbol] = msgspec.Raw(raw)
-        if shards:
-            now = self._clock.now_ms()
-            batches = ((shard, ChartBatch(VERSION, epoch, now, found)) for shard, found in shards.items())
-            await self._bus.publish((redis_keys.chart_channel(shard), encode(batch)) for shard, batch in batches)
+        now = self._clock.now_ms()
+        batches = ((shard, ChartBatch(VERSION, epoch, now, found)) for shard, found in shards.items())
+        await self._bus.publish((redis_keys.chart_channel(shard), encode(batch)) for shard, batch in batches)
 
     async def _commit(
         self, epoch: str, changes: Sequence[ChartChange], positions: Mapping[str, str], forwarded: str

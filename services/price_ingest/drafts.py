@@ -9,7 +9,7 @@ import msgspec
 from services.price_ingest.aggregate import Aggregate, Order, number
 from services.price_ingest.bursts import Run
 from services.price_ingest.normalise import Kind
-from shared.messages import Candle
+from shared.messages import MAX_BUS_MESSAGE, Candle, DecimalText, Whole, decoder_of
 
 
 class Stored(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -21,15 +21,15 @@ class Stored(msgspec.Struct, frozen=True, array_like=True, gc=False):
         start, open, high, low, close, volume, trades, closed, rev: as in `Candle`.
     """
 
-    start: int
-    open: str
-    high: str
-    low: str
-    close: str
-    volume: str
-    trades: int
+    start: Whole
+    open: DecimalText
+    high: DecimalText
+    low: DecimalText
+    close: DecimalText
+    volume: DecimalText
+    trades: Whole
     closed: bool
-    rev: int
+    rev: Whole
     kind: Kind
     opened: Order
     ended: Order
@@ -46,16 +46,16 @@ class Snapshot(msgspec.Struct, frozen=True, array_like=True):
         run: what its next trade without an id follows.
     """
 
-    lag: int
+    lag: Whole
     candles: dict[str, list[Stored]]
-    rev: int
+    rev: Whole
     kind: Kind
-    newest: dict[str, int]
+    newest: dict[str, Whole]
     run: Run
 
 
-decode_stored = msgspec.msgpack.Decoder(Stored).decode
-decode_snapshot = msgspec.msgpack.Decoder(Snapshot).decode
+decode_stored = decoder_of(Stored)
+decode_snapshot = decoder_of(Snapshot, MAX_BUS_MESSAGE)
 
 
 class Draft(Aggregate):

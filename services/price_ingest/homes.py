@@ -4,6 +4,7 @@ One `Homes` serves all pipelines of a replica. What it knows stays true as long 
 compares that; where Redis lost its data, `load` begins anew.
 """
 
+from shared.bus.entries import is_text
 from shared.bus.redis_bus import RedisBus
 from shared.lease import Lease
 from shared.names import redis_keys
@@ -25,7 +26,8 @@ class Homes:
     async def load(self) -> None:
         """Read all homes anew."""
         found = await self._bus.hash_all(redis_keys.PRICE_HOMES)
-        self.known = {symbol.decode(): int(unit) for symbol, unit in found.items()}
+        sound = ((symbol, unit) for symbol, unit in found.items() if is_text(symbol) and unit.isdigit())
+        self.known = {symbol.decode(): int(unit) for symbol, unit in sound}
 
     def of_unit(self, unit: int) -> set[str]:
         """The symbols that are at home in a unit."""

@@ -10,12 +10,13 @@ from typing import Final, Literal
 import msgspec
 
 from shared.bus.entries import StreamEntry, entry_order
-from shared.messages import Side
+from shared.messages import DecimalText, Name, Side, Symbol, Whole
 from shared.upstream import (
     NS_PER_MS,
     Refusal,
     SymbolNames,
     UpstreamError,
+    check_written,
     read_decimal,
     read_side,
     read_state,
@@ -56,18 +57,18 @@ class Tick(msgspec.Struct, frozen=True, gc=False):
         state: what the upstream says of the symbol's feed, if this entry says so.
     """
 
-    symbol: str
+    symbol: Symbol
     kind: Kind
-    price: str | None
-    ts: int
+    price: DecimalText | None
+    ts: Whole
     at: int
     rank: int
-    id: str | None = None
-    bid: str | None = None
-    ask: str | None = None
-    amount: str | None = None
+    id: Name | None = None
+    bid: DecimalText | None = None
+    ask: DecimalText | None = None
+    amount: DecimalText | None = None
     side: Side | None = None
-    venue: str | None = None
+    venue: Name | None = None
     state: Literal["live", "halted"] | None = None
 
 
@@ -86,7 +87,7 @@ def read_tick(fields: Mapping[bytes, bytes], written: int, number: int, names: S
         amount = None  # whatever it counts, nothing was traded
     if price is None and (amount is not None or bid is ask is state is None):
         raise UpstreamError(Refusal.MISSING, "price")
-    at = read_time_ns(fields, written)
+    at = read_time_ns(fields, check_written(written))
     return Tick(
         symbol,
         _KIND_QUOTE if price is None else _KIND_PRICE if amount is None else _KIND_TRADE,

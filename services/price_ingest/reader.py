@@ -6,11 +6,9 @@ Fed by `services.price_ingest.intake`; what upstreams write is read by `normalis
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
-import msgspec
-
 from services.price_ingest.normalise import Tick, read_ticks
 from shared.bus.entries import StreamEntry
-from shared.messages import DecodeError, encode
+from shared.messages import MAX_BUS_MESSAGE, DecodeError, decoder_of, encode
 from shared.names import redis_keys
 from shared.upstream import Refusal, SymbolNames, UpstreamError
 from shared.upstream.sources import FIXED_SOURCES, Holds, Source
@@ -19,7 +17,7 @@ FORWARD_FIELD: Final = b"t"
 """Of an entry of a forward stream: a list of ticks as MessagePack."""
 
 _FORWARDS: Final = frozenset(redis_keys.price_forward(unit) for unit in range(redis_keys.PRICE_UNITS))
-_decode_forward = msgspec.msgpack.Decoder(list[Tick]).decode
+_decode_forward = decoder_of(list[Tick], MAX_BUS_MESSAGE)
 
 encode_forward = encode
 """Ticks -> what stands in `FORWARD_FIELD`."""
@@ -81,6 +79,6 @@ def _read_forwards(entries: Sequence[StreamEntry]) -> Reading:
     for entry in entries:
         try:
             ticks += _decode_forward(entry.fields.get(FORWARD_FIELD, b""))
-        except (DecodeError, UnicodeDecodeError):
+        except DecodeError:
             refused.append((entry, UpstreamError(Refusal.BAD_PAYLOAD, FORWARD_FIELD.decode())))
     return Reading(None, len(entries), ticks, refused)

@@ -5,6 +5,7 @@ and publishes in the same step: a reader that missed a publication finds the sam
 nobody heard, because Redis died, is published again by the next owner's `publish_all`.
 """
 
+import re
 import secrets
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
@@ -15,11 +16,12 @@ from services.price_ingest.book import Change, StoredPrice
 from services.price_ingest.homes import Homes
 from services.price_ingest.normalise import Tick
 from services.price_ingest.reader import encode_forward
+from shared.bus.entries import parse_positions
 from shared.bus.redis_bus import RedisBus
 from shared.clock import Clock
 from shared.lease import Lease
 from shared.log import get_logger
-from shared.messages import VERSION, DecodeError, PriceBatch, encode
+from shared.messages import VERSION, DecodeError, PriceBatch, decoder_of, encode
 from shared.names import redis_keys
 
 log = get_logger(__name__)
@@ -29,7 +31,11 @@ MAX_FORWARDS: Final = 50_000
 
 TICKS_A_FORWARD: Final = 250
 
-_decode = msgspec.msgpack.Decoder(StoredPrice).decode
+PRICES_A_BATCH: Final = 10_000
+"""In one publication at most: readers refuse what is larger than `shared.messages.MAX_BUS_MESSAGE`."""
+
+_EPOCH: Final = re.compile(r"[0-9a-zA-Z-]{1,64}")
+_decode = decoder_of(StoredPrice)
 
 Forwards = Mapping[int, Sequence[Tick]]
 """Unit -> the ticks whose symbols are at home there, in order."""
@@ -78,21 +84,23 @@ class PriceStore:
         Raises:
             FencedError: another holds the lease, or another unit's owner begins an epoch in this moment.
         """
-        found = ((await self._bus.get(redis_keys.PRICE_EPOCH)) or b"").decode()
+        stands = (await self._bus.get(redis_keys.PRICE_EPOCH)) or b""
+        found = stands.decode(errors="replace")
         await self._homes.load()
         prices, damaged = await self._load_prices(self._homes.of_unit(self.unit))
         positions = await self._bus.hash_all(redis_keys.PRICE_POSITIONS)
         shortened = found == self.epoch and any(
             symbol not in prices or prices[symbol].seq < seq for symbol, seq in self._seqs.items()
         )
-        epoch = secrets.token_hex(8) if not found or damaged or shortened else found
+        is_anew = damaged or shortened or not _EPOCH.fullmatch(found)
+        epoch = secrets.token_hex(8) if is_anew else found
         if epoch != found:
-            await self._commit(found, epoch, [], {}, {}, [])
+            await self._commit(stands, epoch, [], {}, {}, [])
             tell = log.warning if found or self.epoch else log.info  # the very first one is no incident
             tell("price_epoch_began", epoch=epoch, before=found or self.epoch, symbols=len(prices), damaged=damaged)
         self.epoch = epoch
         self._seqs = {symbol: price.seq for symbol, price in prices.items()}
-        return Committed(prices, {stream.decode(): entry.decode() for stream, entry in positions.items()})
+        return Committed(prices, parse_positions(positions))
 
     async def save(self, changes: Sequence[Change], positions: Mapping[str, str], forwards: Forwards) -> None:
         """Commit changes, positions and forwarded ticks together, and publish what is fresh.
@@ -116,7 +124,9 @@ class PriceStore:
 
     async def publish_all(self, prices: Mapping[str, StoredPrice]) -> None:
         """Publish a whole snapshot, as it was committed."""
-        await self._bus.publish(self._batches([self._encode(symbol, price) for symbol, price in prices.items()]))
+        items = [self._encode(symbol, price) for symbol, price in prices.items()]
+        for start in range(0, len(items), PRICES_A_BATCH):
+            await self._bus.publish(self._batches(items[start : start + PRICES_A_BATCH]))
 
     async def _load_prices(self, symbols: set[str]) -> tuple[dict[str, StoredPrice], int]:
         prices: dict[str, StoredPrice] = {}
@@ -128,7 +138,7 @@ class PriceStore:
                     continue
                 try:
                     price = _decode(raw)
-                except (DecodeError, UnicodeDecodeError) as error:
+                except DecodeError as error:
                     damaged += 1
                     log.warning("price_damaged", symbol=name, error=str(error))
                     continue
@@ -141,7 +151,7 @@ class PriceStore:
 
     async def _commit(
         self,
-        standing: str,
+        standing: str | bytes,
         epoch: str,
         encoded: list[_Encoded],
         positions: Mapping[str, str],

@@ -1,6 +1,10 @@
 """What comes out of Redis, in types that do not depend on the client library."""
 
-from typing import NamedTuple, cast
+import re
+from collections.abc import Mapping
+from typing import Final, NamedTuple, cast
+
+_ENTRY_ID: Final = re.compile(rb"[0-9]{1,20}-[0-9]{1,20}")
 
 
 class StreamEntry(NamedTuple):
@@ -56,6 +60,22 @@ def entry_order(entry_id: str) -> tuple[int, int]:
     """What orders entry ids; they do not sort as text."""
     ms, _, number = entry_id.partition("-")
     return int(ms), int(number or 0)
+
+
+def is_text(value: bytes) -> bool:
+    """Whether it is UTF-8."""
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def parse_positions(found: Mapping[bytes, bytes]) -> dict[str, str]:
+    """Stream -> entry id, as a hash holds them; what is no name or no id is left out: its reader begins anew."""
+    return {
+        name.decode(): entry.decode() for name, entry in found.items() if _ENTRY_ID.fullmatch(entry) and is_text(name)
+    }
 
 
 def parse_entries(reply: object) -> list[StreamEntry]:

@@ -16,6 +16,7 @@ from shared.bus.redis_client import (
     ANSWER_S,
     Add,
     Client,
+    ScriptCall,
     command,
     our_errors,
     run_pipeline,
@@ -29,9 +30,6 @@ from shared.redis_url import Mode
 
 LONGEST_BLOCK_MS: Final = 1500
 """A blocking read may not reach `ANSWER_S`."""
-
-ScriptCall = tuple[Sequence[str], Sequence[str | bytes | int]]
-"""Keys and arguments."""
 
 POLL_S: Final = 0.01
 """Between two looks at streams of several slots: no one command can wait for them."""
@@ -165,9 +163,9 @@ class RedisBus:
         """Set fields of a hash."""
         await self._run(key, lambda client: client.hset(key, mapping=cast("Any", values)))
 
-    async def hash_delete(self, key: str, fields: Sequence[str]) -> None:
+    async def hash_delete(self, key: str, fields: Sequence[str | bytes]) -> None:
         """Delete fields of a hash."""
-        await self._run(key, lambda client: client.hdel(key, *fields))
+        await self._run(key, lambda client: client.hdel(key, *cast("Any", fields)))
 
     async def scored(self, wanted: Iterable[tuple[str, int]]) -> list[bytes | None]:
         """The member of each (sorted set, score), None where there is none; in one round trip for each slot."""

@@ -43,10 +43,15 @@ CONNECT_TIMEOUT_S: Final = 1.0
 MAX_CONNECTIONS: Final = 2048
 """Every blocking read holds one; beyond the library's own 100 a trade-notifier of many streams would fail."""
 
+READ_ONLY: Final = frozenset({"read_chart"})
+"""Scripts run as such, so that a user who may only read their keys may run them."""
+
 _SCRIPTS: Final = Path(__file__).parent / "lua"
 
 Client: TypeAlias = redis.Redis
 Add: TypeAlias = Callable[[Pipeline, int], object]
+ScriptCall: TypeAlias = tuple[Sequence[str], Sequence[str | bytes | int]]
+"""Keys and arguments."""
 
 _PASSING = (
     exceptions.ConnectionError,
@@ -60,7 +65,7 @@ _PASSING = (
     OSError,
 )
 _DENIED = (exceptions.AuthenticationError, exceptions.AuthorizationError)
-_PASSING_WORDS = ("MISCONF", "LOADING", "NOREPLICAS", "UNBLOCKED")
+_PASSING_WORDS = ("MISCONF", "LOADING", "NOREPLICAS", "UNBLOCKED", "WRONGTYPE")  # a key can be mended; clients stay
 
 
 @contextmanager
@@ -127,6 +132,7 @@ def open_client(url: str, client_name: str) -> Client:
     client = redis.Redis.from_url(
         url,
         client_name=client_name,
+        driver_info=None,  # a command more than the users of deploy/redis need: Redis 7.0 does not know it
         socket_timeout=None,
         socket_connect_timeout=CONNECT_TIMEOUT_S,
         **by_tcp,
@@ -188,16 +194,17 @@ async def run_pipeline(client: Client, add: Add, positions: Sequence[int]) -> li
 async def run_script(client: Client, name: str, keys: Sequence[str], args: Sequence[str | bytes | int]) -> Any:  # noqa: ANN401 - as the script returns
     """Run `lua/{name}.lua`, which the server may have forgotten."""
     text, digest = _script(name)
+    mode = "_RO" if name in READ_ONLY else ""
     try:
-        return await command(client, "EVALSHA", digest, len(keys), *keys, *args)
+        return await command(client, f"EVALSHA{mode}", digest, len(keys), *keys, *args)
     except exceptions.NoScriptError:
-        return await command(client, "EVAL", text, len(keys), *keys, *args)
+        return await command(client, f"EVAL{mode}", text, len(keys), *keys, *args)
 
 
 async def run_scripts(
     client: Client,
     name: str,
-    calls: Sequence[tuple[Sequence[str], Sequence[str | bytes | int]]],
+    calls: Sequence[ScriptCall],
     positions: Sequence[int],
 ) -> list[Any]:
     """The same for the (keys, args) at some positions, in one round trip."""

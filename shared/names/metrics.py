@@ -40,6 +40,13 @@ BUILD_INFO: Final = _gauge("tickwire_build_info", "Always 1; the labels say what
 REDIS_CONNECTED: Final = _gauge("tickwire_redis_connected", "1 while Redis answers this service.")
 LOOP_LAG: Final = _gauge("tickwire_event_loop_lag_seconds", "How late the last periodic timer fired.")
 
+# Readers of what other services write: gateway, price-ingest, metrics
+BUS_REJECTED: Final = _counter(
+    "tickwire_bus_rejected_total",
+    "Messages and values from Redis that are not what a service writes: damaged, of another version, or forged.",
+    "source",
+)
+
 # Subscribers of Pub/Sub: gateway, price-ingest
 PUBSUB_DEAF: Final = _counter(
     "tickwire_pubsub_deaf_total", "Pub/Sub connections thrown away because they were open and said nothing.", "feed"

@@ -11,7 +11,7 @@ from shared.upstream.payload import MAX_PAYLOAD_BYTES
 from shared.upstream.settings import UpstreamSettings
 from shared.upstream.sources import FIXED_SOURCES, Holds, Source, find_sources, unit_name
 from shared.upstream.symbols import SymbolNames
-from shared.upstream.times import FUTURE_MS, NS_PER_MS, read_time, read_time_ns
+from shared.upstream.times import FUTURE_MS, NS_PER_MS, check_written, read_time, read_time_ns
 from shared.upstream.trades import MAX_USERS, UpstreamTrade, parse_trade
 from shared.upstream.unwrap import unwrap
 
@@ -30,6 +30,7 @@ __all__ = [
     "UpstreamError",
     "UpstreamSettings",
     "UpstreamTrade",
+    "check_written",
     "find_sources",
     "parse_trade",
     "read_decimal",

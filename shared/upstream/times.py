@@ -12,6 +12,9 @@ from shared.upstream.fields import ABSENT, MAX_DECIMAL_LENGTH, decode
 FUTURE_MS: Final = 86_400_000
 """A time further ahead of the entry's own is a mistake, and would silence its symbol until then."""
 
+LATEST_MS: Final = 8_000_000_000_000
+"""In the year 2223. Later ones, in ns or with a number behind them, do not fit 64 bits."""
+
 NS_PER_MS: Final = 1_000_000
 
 # Seconds, milliseconds and microseconds since 1970, told apart by size until the year 5138; above are nanoseconds.
@@ -25,7 +28,18 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 def read_time(fields: Mapping[bytes, bytes], entry_id: str) -> int:
     """The `ts` field in ms, for an entry whose id begins with the ms at which Redis got it; see `read_time_ns`."""
-    return read_time_ns(fields, int(entry_id.partition("-")[0])) // NS_PER_MS
+    return read_time_ns(fields, check_written(int(entry_id.partition("-")[0]))) // NS_PER_MS
+
+
+def check_written(written: int) -> int:
+    """The ms of an entry's id, which whoever appends may choose.
+
+    Raises:
+        UpstreamError: they are of a year that cannot be meant.
+    """
+    if written > LATEST_MS:
+        raise UpstreamError(Refusal.FUTURE, "entry")
+    return written
 
 
 def read_time_ns(fields: Mapping[bytes, bytes], written: int) -> int:

@@ -7,10 +7,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
-import pytest
-import pytest_asyncio
-
-from services.launcher.embedded_valkey import EmbeddedValkey
 from shared.bus.redis_bus import RedisBus
 from shared.names import redis_keys
 from shared.tasks import TaskGroup
@@ -34,20 +30,6 @@ BYTES_EACH: Final = 40_000
 
 ROUNDS: Final = 300
 MARKET: Final = [f"S{number:03}" for number in range(200)]
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def cluster(module_cluster: Cluster) -> Cluster:
-    module_cluster.settings["PRICE_BATCH_AUDIENCE"] = "off"
-    await module_cluster.start("price-ingest", "trade-notifier")
-    return module_cluster
-
-
-@pytest.fixture
-async def upstream(valkey: EmbeddedValkey) -> AsyncIterator[RedisBus]:
-    bus = RedisBus(valkey.url, "upstream")
-    yield bus
-    await bus.close()
 
 
 @dataclass
@@ -142,9 +124,9 @@ def p99(delays: list[float]) -> float:
 
 
 async def test_a_slow_reader_is_widened_and_told_misses_no_trade_and_harms_nobody(
-    cluster: Cluster, upstream: RedisBus
+    pipeline: Cluster, upstream: RedisBus
 ) -> None:
-    gateway = await cluster.start("gateway")
+    gateway = await pipeline.start("gateway")
     slow_heard, good_heard = Heard(), Heard()
     async with joined(gateway.port) as good, joined(gateway.port, receive_buffer=SMALL_BUFFER) as slow:
         for socket in (good, slow):
@@ -177,9 +159,9 @@ async def test_a_slow_reader_is_widened_and_told_misses_no_trade_and_harms_nobod
 
 
 async def test_sixty_thousand_updates_past_a_client_that_does_not_read_cost_nothing_and_it_returns_to_the_newest(
-    cluster: Cluster, upstream: RedisBus
+    pipeline: Cluster, upstream: RedisBus
 ) -> None:
-    gateway = await cluster.start("gateway", WRITE_TIMEOUT_MS="60000")
+    gateway = await pipeline.start("gateway", WRITE_TIMEOUT_MS="60000")
     good_heard, stalled_heard = Heard(), Heard()
 
     async def feed(first: int, rounds: int) -> None:
@@ -210,9 +192,9 @@ async def test_sixty_thousand_updates_past_a_client_that_does_not_read_cost_noth
 
 
 async def test_a_thousand_clients_that_do_not_read_take_little_memory_and_are_cut_off(
-    cluster: Cluster, upstream: RedisBus
+    pipeline: Cluster, upstream: RedisBus
 ) -> None:
-    gateway = await cluster.start("gateway", WRITE_TIMEOUT_MS="8000", MAX_ACCEPTS_PER_SECOND="0")
+    gateway = await pipeline.start("gateway", WRITE_TIMEOUT_MS="8000", MAX_ACCEPTS_PER_SECOND="0")
     heard = Heard()
     async with joined(gateway.port) as good:
         await subscribe(good, SYMBOLS)
@@ -238,9 +220,9 @@ async def test_a_thousand_clients_that_do_not_read_take_little_memory_and_are_cu
 
 
 async def test_a_client_that_polls_seldom_is_told_and_one_that_polls_no_more_is_ended(
-    cluster: Cluster, upstream: RedisBus
+    pipeline: Cluster, upstream: RedisBus
 ) -> None:
-    gateway = await cluster.start("gateway", WRITE_TIMEOUT_MS="3000")
+    gateway = await pipeline.start("gateway", WRITE_TIMEOUT_MS="3000")
     async with http_client() as http, feeding(upstream, 2_000_000) as feed:
         poller = await polling(http, gateway.url)
         await poller.emit("subscribe:price", SYMBOLS)

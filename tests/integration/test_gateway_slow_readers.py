@@ -1,11 +1,9 @@
 """Clients that stop reading: memory stays, others notice nothing, and what was missed comes when they read again."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 import pytest
-import pytest_asyncio
 
 from services.launcher.embedded_valkey import EmbeddedValkey
 from shared.bus.redis_bus import RedisBus
@@ -25,20 +23,6 @@ LOG_WINDOW = 8_000_000
 SYMBOL = "BTC-USDT"
 SMALL_BUFFER = 4096
 """Of the kernel, at the client: so little is under way that the gateway sees at once who does not read."""
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def cluster(module_cluster: Cluster) -> Cluster:
-    module_cluster.settings["PRICE_BATCH_AUDIENCE"] = "off"
-    await module_cluster.start("price-ingest", "trade-notifier")
-    return module_cluster
-
-
-@pytest.fixture
-async def upstream(valkey: EmbeddedValkey) -> AsyncIterator[RedisBus]:
-    bus = RedisBus(valkey.url, "upstream")
-    yield bus
-    await bus.close()
 
 
 class Heard:
@@ -85,9 +69,9 @@ async def subscribe(socket: WireSocket, what: str, symbols: list[str]) -> None:
 
 
 async def test_a_reader_that_stops_for_good_costs_no_memory_and_is_cut_off(
-    cluster: Cluster, valkey: EmbeddedValkey, upstream: RedisBus
+    pipeline: Cluster, valkey: EmbeddedValkey, upstream: RedisBus
 ) -> None:
-    gateway = await cluster.start("gateway", WRITE_TIMEOUT_MS="3000")
+    gateway = await pipeline.start("gateway", WRITE_TIMEOUT_MS="3000")
     symbols = [f"S{number}" for number in range(SYMBOLS)]
     heard = Heard()
     async with (
@@ -108,9 +92,9 @@ async def test_a_reader_that_stops_for_good_costs_no_memory_and_is_cut_off(
 
 
 async def test_trades_are_kept_once_for_all_within_bounds_however_many_are_behind(
-    cluster: Cluster, upstream: RedisBus
+    pipeline: Cluster, upstream: RedisBus
 ) -> None:
-    gateway = await cluster.start("gateway", WRITE_TIMEOUT_MS="3000", LOG_WINDOW_BYTES=str(LOG_WINDOW))
+    gateway = await pipeline.start("gateway", WRITE_TIMEOUT_MS="3000", LOG_WINDOW_BYTES=str(LOG_WINDOW))
     heard = Heard()
     async with joined(gateway.port) as good, AsyncExitStack() as stack:
         stalled = [await stack.enter_async_context(joined(gateway.port, receive_buffer=SMALL_BUFFER)) for _ in range(5)]
@@ -133,9 +117,9 @@ async def test_trades_are_kept_once_for_all_within_bounds_however_many_are_behin
 
 @pytest.mark.parametrize("parser", ["json", "msgpack"])
 async def test_a_reader_that_stalls_and_reads_on_gets_every_trade_once_and_the_newest_price(
-    cluster: Cluster, upstream: RedisBus, parser: str
+    pipeline: Cluster, upstream: RedisBus, parser: str
 ) -> None:
-    gateway = await cluster.start("gateway")
+    gateway = await pipeline.start("gateway")
     first = 1_000_000 if parser == "json" else 2_000_000
     heard = Heard()
     async with joined(gateway.port, is_binary=parser == "msgpack", receive_buffer=SMALL_BUFFER) as socket:

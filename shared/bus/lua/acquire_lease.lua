@@ -8,7 +8,8 @@ if ARGV[3] ~= '0' then
   redis.call('PEXPIRE', KEYS[1], ARGV[2])
   return tonumber(ARGV[3])
 end
-if held and string.sub(held, string.find(held, ':', 1, true) + 1) ~= ARGV[1] then return 0 end
+local colon = held and string.find(held, ':', 1, true)  -- what has none is no lease of anybody
+if colon and string.sub(held, colon + 1) ~= ARGV[1] then return 0 end
 -- One that begins anew gets a new token even if its lease is still there: what it sent before and gave up waiting for
 -- may come yet, and must find itself fenced.
 local token = redis.call('INCR', KEYS[2])

@@ -11,7 +11,7 @@ end
 
 local start = '0-0'
 local position = redis.call('GET', KEYS[2])
-if position and redis.call('EXISTS', KEYS[1]) == 1 then
+if position and string.match(position, '^%d+%-%d+$') and redis.call('EXISTS', KEYS[1]) == 1 then
   local info = redis.call('XINFO', 'STREAM', KEYS[1])
   for at = 1, #info, 2 do
     -- A position ahead of the stream belongs to another history of it: waiting there would be for ever.

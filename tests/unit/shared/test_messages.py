@@ -32,7 +32,7 @@ from shared.messages import (
 )
 
 TEXT = st.text(max_size=20)
-DECIMAL = st.decimals(allow_nan=False, allow_infinity=False, places=8).map(str)
+DECIMAL = st.decimals(allow_nan=False, allow_infinity=False, places=8).map("{:f}".format)
 NUMBER = st.integers(0, 2**62)
 MAYBE_DECIMAL = st.none() | DECIMAL
 SIDE = st.sampled_from([None, "buy", "sell"])
@@ -45,7 +45,8 @@ CANDLES = st.builds(
 CHARTS = st.builds(
     Chart, st.integers(-(2**40), 2**40), st.dictionaries(st.sampled_from(["1s", "1m"]), st.lists(CANDLES, max_size=3))
 )
-TRADES = st.builds(Trade, TEXT, TEXT, DECIMAL, DECIMAL, SIDE, NUMBER, st.none() | TEXT)
+SYMBOL = st.text(min_size=1, max_size=32)
+TRADES = st.builds(Trade, TEXT, SYMBOL, DECIMAL, DECIMAL, SIDE, NUMBER, st.none() | TEXT)
 REPORT = ServiceReport("gateway", "gateway-1", "0.1.0", 5, 1, True, 9090, 2**40, 0.25, {"x": 1.5}, {"y": 2}, "h:1", 7)  # noqa: FBT003
 CLUSTER = ClusterMetrics(1, 2, 3.5, 0.5, 4, {"subscribe:price": 5}, [{"gateway": "a", "ready": True}], [])
 

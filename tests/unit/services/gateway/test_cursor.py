@@ -94,3 +94,8 @@ def test_what_is_read_can_be_written_and_means_the_same(text: str, logs: int) ->
     found = read_cursor(text, logs)
     if found is not None:
         assert read_cursor(str(Cursor(found)), logs) == found
+
+
+def test_an_id_that_no_clock_gives_stands_for_the_latest() -> None:
+    text = str(Cursor([position_of(f"{2**64 - 1}-{LARGEST}")]))
+    assert read_cursor(text, 1) == [position_of(f"{LATEST_MS}-{LARGEST}")]

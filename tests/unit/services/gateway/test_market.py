@@ -1,12 +1,15 @@
 """The market: newest wins, numbers never go back, and what nobody watches stays unread."""
 
+import tracemalloc
+
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.gateway import market as market_module
 from services.gateway.market import UNKNOWN, Market
-from shared.messages import Price, decode_price, encode
+from shared.messages import Price, PriceBatch, decode_price, decode_price_batch, encode
 from tests.support.fakes_gateway import make_price
 
 
@@ -188,3 +191,40 @@ def test_what_is_forgotten_is_new_when_it_comes_again(watched: bool) -> None:  #
         market.watch("A")
     assert market.find("A") is None
     assert [change.base for change in market.apply(news(3))] == [UNKNOWN]
+
+
+def test_symbols_without_end_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(market_module, "MOST_SYMBOLS", 10)
+    market = Market(everything=False)
+    market.apply(news(1, symbol="REAL"))
+    for number in range(100):
+        market.apply(news(1, symbol=f"S{number}"))
+        market.apply_snapshot({f"T{number}": encode(make_price(1))})
+    assert market.rejected == 191
+    market.watch("REAL")
+    assert market.find("REAL") == make_price(1)
+
+
+def test_nobody_is_sent_a_symbol_that_cannot_be_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(market_module, "MOST_SYMBOLS", 2)
+    market = Market(everything=True)
+    for symbol in ("A\n", "{}", "", "X" * 33, "A", "B", "C"):
+        market.apply(news(1, symbol=symbol))
+    assert [symbol for symbol, _ in market.items()] == ["A", "B"]
+    assert market.rejected == 5
+
+
+def test_a_price_that_nobody_reads_does_not_keep_its_message_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(market_module, "MOST_HELD", 1_000_000)
+    market = Market(everything=False)
+    rows = {"A": msgspec.Raw(encode(make_price(5))), "B": msgspec.Raw(encode("x" * 10**6))}
+    message = encode(PriceBatch(1, "e", 5, rows))
+    tracemalloc.start()
+    for number in range(30):
+        batch = decode_price_batch(message.replace(b"\xa1A", b"\xa3S%02d" % number))
+        market.apply(batch.prices, len(message))
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 4_000_000
+    market.watch("S07")
+    assert market.find("S07") == make_price(5)

@@ -305,3 +305,19 @@ async def test_changes_go_on_after_redis_has_forgotten_the_scripts(running: Runn
     await bus._client.script_flush()
     client.subscribe(running, session, "A")
     assert list((await running.until_saved(session)).trades) == ["A"]
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        SavedSession(VERSION, "sid", "victim"),
+        SavedSession(VERSION, "sid", "alice", trades={"A\n": "0-0"}),
+        SavedSession(VERSION, "sid", "alice", prices={"{}": (True, 100)}),
+        SavedSession(VERSION, "sid", "alice", charts=[("A", "7w")]),
+    ],
+)
+async def test_a_record_that_no_gateway_writes_is_no_session(running: Running, forged: SavedSession) -> None:
+    pid = "p" * 24
+    await running.bus.hash_set(redis_keys.session(pid), {"o": b"x", "u": b"alice", "d": encode(forged)})
+    assert await running.sessions.take(pid, "me:1", "alice") is None
+    assert running.sessions.rejected == 1

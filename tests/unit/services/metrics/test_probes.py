@@ -54,5 +54,5 @@ async def test_reports_are_read_and_removed(bus: RedisBus) -> None:
     probes = Probes(bus, ManualClock(5.0), 1)
     await bus.hash_set(redis_keys.SERVICE_REPORTS, {"a": b"1", "b": b"2"})
     await probes.remove_reports([])
-    await probes.remove_reports(["a"])
+    await probes.remove_reports([b"a"])
     assert await probes.reports() == {b"b": b"2"}

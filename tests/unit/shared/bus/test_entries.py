@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.bus.entries import entry_ms, entry_order
+from shared.bus.entries import entry_ms, entry_order, is_text, parse_positions
 
 IDS = st.builds("{}-{}".format, st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1))
 
@@ -29,3 +29,21 @@ def test_an_id_without_a_second_part_is_the_first_of_its_millisecond():
 @given(IDS)
 def test_the_beginning_comes_before_every_id(entry_id: str):
     assert entry_order("0-0") <= entry_order(entry_id)
+
+
+def test_positions_that_nobody_could_have_written_are_left_out():
+    found = {
+        b"feed:prices": b"5-1",
+        b"\xff": b"5-1",
+        b"a": b"",
+        b"b": b"x-1",
+        b"c": b"5-1\n",
+        b"d": b"5",
+        b"e": b"9" * 50,
+    }
+    assert parse_positions(found) == {"feed:prices": "5-1"}
+
+
+def test_text_is_utf_8():
+    assert is_text("é".encode())
+    assert not is_text(b"\xff")

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.upstream import FUTURE_MS, Refusal, UpstreamError, read_time, read_time_ns
+from shared.upstream.times import LATEST_MS, check_written
 
 MS = 1_763_800_000_000
 ENTRY = f"{MS}-0"
@@ -66,7 +67,7 @@ def test_a_time_a_day_ahead_of_its_entry_is_a_mistake():
 def test_seconds_milliseconds_and_iso_of_one_moment_agree(moment: datetime):
     aware = moment.replace(tzinfo=UTC, microsecond=moment.microsecond // 1000 * 1000)
     ms = int((aware - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 1000 + 0.5)
-    late = f"{2**62}-0"
+    late = f"{LATEST_MS}-0"
     assert time(aware.isoformat().encode(), late) == ms
     assert time(f"{ms // 1000}.{ms % 1000:03d}".encode(), late) == ms
 
@@ -114,3 +115,11 @@ def test_nanoseconds_of_any_moment_come_back_exactly_from_each_form(at: int):
     assert nanoseconds(str(at).encode(), 10**15) == at
     assert nanoseconds(f"{moment.isoformat()}.{below:09d}Z".encode(), 10**15) == at
     assert nanoseconds(f"{seconds}.{below:09d}".encode(), 10**15) == at
+
+
+def test_an_entry_of_a_year_that_cannot_be_meant_is_refused():
+    assert check_written(LATEST_MS) == LATEST_MS
+    for written in (LATEST_MS + 1, 2**64 - 1):
+        with pytest.raises(UpstreamError) as caught:
+            time(b"5", f"{written}-0")
+        assert caught.value.refusal is Refusal.FUTURE
