@@ -1,9 +1,10 @@
 """`python -m services.gateway`: one gateway, configured by the environment."""
 
 from services.gateway.app import GatewayApp
+from services.gateway.port_settings import PortSettings
 from services.gateway.settings import GatewaySettings
 from shared.identity import AuthSettings
 from shared.lifecycle import run_service
 
 if __name__ == "__main__":
-    run_service("gateway", (GatewaySettings, AuthSettings), GatewayApp)
+    run_service("gateway", (GatewaySettings, AuthSettings, PortSettings), GatewayApp)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
+from math import inf
 from typing import Any, Final
 
 from protocol.engineio.session import SessionSettings
@@ -10,6 +11,7 @@ from protocol.socketio.connection import ConnectionSettings
 from protocol.socketio.json_parser import JsonParser
 from protocol.socketio.msgpack_parser import MsgpackParser
 from protocol.socketio.parser import Limits, Parsers
+from services.gateway.addresses import TrustedProxies
 from services.gateway.arrivals import Arrivals, Greeting
 from services.gateway.batches import batch_writers
 from services.gateway.catch_up import CatchUp
@@ -17,20 +19,23 @@ from services.gateway.chart_answers import ChartAnswers
 from services.gateway.chart_fanout import ChartFanout
 from services.gateway.chart_feed import ChartFeed, ChartRules
 from services.gateway.chart_requests import ChartRequests
-from services.gateway.client import Client
+from services.gateway.client import Client, Intake
 from services.gateway.connection import Application, EngineConnection
+from services.gateway.doorway import DoorwayLimits
 from services.gateway.encoding import Encoder
 from services.gateway.fanout import Fanout
 from services.gateway.handlers import Handlers
 from services.gateway.hub import Hub
-from services.gateway.limits import EventRates
+from services.gateway.limits import EventRates, MessageLimits
 from services.gateway.log_fanout import LogFanout
 from services.gateway.market import Change, Market
 from services.gateway.metrics_feed import MetricsFeed
+from services.gateway.open_files import raise_limit, sockets_for
 from services.gateway.outbox import Flusher, Outbox
 from services.gateway.pacing import Pacer
 from services.gateway.payloads import Payloads
 from services.gateway.phases import phases_of
+from services.gateway.port_settings import PortSettings
 from services.gateway.price_feed import PriceFeed
 from services.gateway.recovery import Recovery
 from services.gateway.server import Mount, Server, ServerSettings
@@ -50,15 +55,24 @@ log = get_logger(__name__)
 
 SOCKET_IO_PATH: Final = "/socket.io/"
 
+FRAME_BURST_S: Final = 10
+"""Seconds' worth of frames that may come at once: a client that subscribes one by one sends hundreds, and one that goes
+on is to see the warning about its messages first."""
+
+DEFAULT_PORT: Final = PortSettings()
+
 
 class GatewayApp:
     """One gateway."""
 
-    def __init__(self, runtime: Runtime, settings: GatewaySettings, auth: AuthSettings) -> None:
+    def __init__(
+        self, runtime: Runtime, settings: GatewaySettings, auth: AuthSettings, port: PortSettings = DEFAULT_PORT
+    ) -> None:
         self._runtime = runtime
         self._settings = settings
+        self._port = port
         everything = settings.price_batch_audience == "everyone"
-        parsers = _parsers(settings)
+        parsers = _parsers(settings, port)
         encoder = Encoder(parsers)
         payloads = Payloads(settings.decimals)
         hub = Hub()
@@ -85,10 +99,7 @@ class GatewayApp:
         pacer = Pacer(asyncio.get_running_loop(), subscriber, encoder, self._fanout.delivered, settings.price_batch_ms)
         arrivals = self._make_arrivals(auth, hub, subscriber, pacer, recovery)
         handlers = self._make_handlers(hub, subscriber, catch_up, pacer, arrivals)
-        socket_settings = ConnectionSettings(parsers=parsers, connect_timeout=settings.connect_timeout_ms / 1000)
-        self._server = self._make_server(
-            lambda connection: Client(connection, socket_settings, encoder, flusher, handlers)
-        )
+        self._server = self._make_server(self._make_clients(parsers, encoder, flusher, handlers))
         feeds = Feeds(self._prices, self._charts, self._metrics)
         self._vitals.watch(self._server, hub, handlers, self._fanout, flusher, feeds)
         self._vitals.watch_log(log_fanout, self._trades, self._sessions, recovery)
@@ -205,12 +216,20 @@ class GatewayApp:
             max_symbols=settings.max_symbols_per_request,
         )
 
+    def _make_clients(
+        self, parsers: Parsers, encoder: Encoder, flusher: Flusher, handlers: Handlers
+    ) -> Callable[[EngineConnection], Application]:
+        settings = _socket_settings(self._settings, self._port, parsers)
+        intake = Intake(MessageLimits(self._port.max_messages_per_second, self._port.max_messages_burst))
+        self._vitals.watch_intake(intake)
+        return lambda connection: Client(connection, settings, encoder, flusher, handlers, intake)
+
     def _make_server(self, make: Callable[[EngineConnection], Application]) -> Server:
         settings = self._settings
-        mount = Mount(_session_settings(settings), _websocket_limits(settings), make)
+        mount = Mount(_session_settings(settings), _websocket_limits(settings, self._port), make)
         return Server(
             asyncio.get_running_loop(),
-            _server_settings(settings),
+            _server_settings(settings, self._port),
             {SOCKET_IO_PATH: mount},
             on_refused=self._vitals.count_refusal,
             on_ended=self._vitals.count_ending,
@@ -222,9 +241,27 @@ class GatewayApp:
             self._windows.note(symbol, base)
 
 
-def _parsers(settings: GatewaySettings) -> Parsers:
-    limits = Limits(max_payload=settings.max_payload_bytes)
+def _parsers(settings: GatewaySettings, port: PortSettings) -> Parsers:
+    limits = Limits(
+        max_payload=settings.max_payload_bytes,
+        max_attachments=port.max_attachments,
+        max_depth=port.max_nesting,
+        max_elements=port.max_elements,
+        max_array=port.max_array_items,
+        max_map=port.max_object_keys,
+        max_string=settings.max_payload_bytes,
+    )
     return Parsers(JsonParser(limits), MsgpackParser(limits))
+
+
+def _socket_settings(settings: GatewaySettings, port: PortSettings, parsers: Parsers) -> ConnectionSettings:
+    return ConnectionSettings(
+        parsers=parsers,
+        max_namespaces=port.max_namespaces,
+        max_pending_acks=port.max_pending_acks,
+        max_before_join=port.max_bytes_before_connect,
+        connect_timeout=settings.connect_timeout_s,
+    )
 
 
 def _session_settings(settings: GatewaySettings) -> SessionSettings:
@@ -236,21 +273,45 @@ def _session_settings(settings: GatewaySettings) -> SessionSettings:
     )
 
 
-def _websocket_limits(settings: GatewaySettings) -> WebSocketLimits:
+def _websocket_limits(settings: GatewaySettings, port: PortSettings) -> WebSocketLimits:
     return WebSocketLimits(
         max_message=settings.max_payload_bytes,
         frame_rate=settings.max_frames_per_second,
-        frame_burst=4 * settings.max_frames_per_second,
+        frame_burst=FRAME_BURST_S * settings.max_frames_per_second,
         write_timeout=settings.write_timeout_ms / 1000,
         deflate=settings.permessage_deflate,
+        max_fragments=port.max_fragments,
+        message_timeout=port.message_timeout_ms / 1000,
     )
 
 
-def _server_settings(settings: GatewaySettings) -> ServerSettings:
+def _server_settings(settings: GatewaySettings, port: PortSettings) -> ServerSettings:
+    proxies = TrustedProxies(port.proxy_networks())
     return ServerSettings(
         allowed_origins=frozenset(settings.allowed_origins),
         max_connections=settings.max_connections,
         max_accepts=settings.max_accepts_per_second,
         head_timeout=settings.handshake_timeout_ms / 1000,
         cookie=settings.sticky_cookie,
+        max_per_address=port.connections_per_address,
+        max_accepts_per_address=port.accepts_per_address,
+        doorway=DoorwayLimits(
+            max_sockets=_sockets(settings.max_connections),
+            max_unfinished=port.max_half_open,
+            max_per_address=2 * port.connections_per_address,  # a client that polls has two
+            proxies=proxies,
+            proxy_header=port.proxy_protocol,
+        ),
+        max_age=port.max_connection_age_seconds or inf,
+        max_head=port.max_head_bytes,
     )
+
+
+def _sockets(wanted: int) -> int:
+    """TCP connections that there are file descriptors for; too few for `MAX_CONNECTIONS` is worth a line."""
+    files = raise_limit()
+    sockets = sockets_for(files)
+    if sockets and wanted > sockets:
+        hint = "raise the limit of open files (ulimit -n, LimitNOFILE) or lower MAX_CONNECTIONS"
+        log.warning("connections_limited_by_files", open_files=files, connections=sockets, wanted=wanted, hint=hint)
+    return sockets

@@ -145,6 +145,7 @@ def make_server(loop: asyncio.AbstractEventLoop, ping_interval: int = 300, ping_
         max_refusals=PLENTY,
         max_pending_acks=PLENTY,
         max_unanswered=PLENTY,
+        max_before_join=PLENTY,
         connect_timeout=CONNECT_TIMEOUT_S,
     )
     session = SessionSettings(ping_interval=ping_interval, ping_timeout=ping_timeout, max_payload=PAYLOAD_BYTES)
