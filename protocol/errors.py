@@ -50,6 +50,7 @@ class ViolationCode(StrEnum):
     UNSUPPORTED_VALUE = "unsupported_value"
 
     # Life of a Socket.IO connection (3.2, 3.3)
+    TOO_MUCH_BEFORE_JOIN = "too_much_before_join"
     NOT_CONNECTED = "not_connected"
     ALREADY_CONNECTED = "already_connected"
     CONNECT_ERROR_FROM_CLIENT = "connect_error_from_client"

@@ -8,13 +8,13 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Final
 
-BURST: Final = 200
+BURST: Final = 30
 """Lines of one kind that may come at once."""
 
-PER_S: Final = 1.0
+PER_S: Final = 0.5
 """Lines of one kind in the long run."""
 
-TRACEBACK_COST: Final = 20
+TRACEBACK_COST: Final = 10
 """A line with a traceback counts for so many."""
 
 

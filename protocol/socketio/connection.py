@@ -63,6 +63,7 @@ class ConnectionSettings:
         max_refusals: refused CONNECTs after which another one ends the connection.
         max_pending_acks: events sent with an ack whose answer is outstanding, per namespace.
         max_unanswered: events received with an ack id that were not answered yet, per namespace.
+        max_before_join: characters or bytes of all messages until the first namespace is joined.
         connect_timeout: until the first namespace is joined, from the start; refused ones do not count (3.2).
         ack_timeout: for an answer of the peer.
         attachment_timeout: for all attachments of one packet.
@@ -73,6 +74,7 @@ class ConnectionSettings:
     max_refusals: int = 3
     max_pending_acks: int = 64
     max_unanswered: int = 256
+    max_before_join: int = 8_192
     connect_timeout: float = 45.0
     ack_timeout: float = 10.0
     attachment_timeout: float = 5.0
@@ -86,7 +88,7 @@ class Connection:
         now: when the Engine.IO connection opened.
     """
 
-    __slots__ = ("_memberships", "_parser", "_pending", "_refusals", "_settings", "_timeout_at")
+    __slots__ = ("_early_left", "_memberships", "_parser", "_pending", "_refusals", "_settings", "_timeout_at")
 
     def __init__(self, settings: ConnectionSettings, now: float) -> None:
         self._settings = settings
@@ -94,6 +96,7 @@ class Connection:
         self._memberships: tuple[Membership, ...] = ()
         self._pending: Pending | None = None
         self._refusals = 0
+        self._early_left: int | None = settings.max_before_join
         self._timeout_at = now + settings.connect_timeout  # later: of the attachments being awaited
 
     @property
@@ -125,6 +128,8 @@ class Connection:
         Raises:
             PeerError: the message breaks a rule, a limit or the state of its namespace.
         """
+        if self._early_left is not None:
+            self._count_early(len(data), self._early_left)
         parser = self._parser or detect_parser(data, self._settings.parsers)
         decoded = parser.decode(data, self._pending)
         if isinstance(decoded, Pending):
@@ -155,6 +160,7 @@ class Connection:
         self._move(member, Step.ACCEPT)
         member.recovers = pid is not None
         self._timeout_at = inf if self._pending is None else self._timeout_at
+        self._early_left = None
         return messages
 
     def refuse(self, namespace: str, message: str, data: Value = None) -> tuple[MessageData, ...]:
@@ -290,6 +296,13 @@ class Connection:
         self._pending = None
         self._timeout_at = inf
         return left
+
+    def _count_early(self, size: int, left: int) -> None:
+        """Count a message of a peer that has joined nothing: it may cost little more than a token is long (T8)."""
+        if size > left:
+            limit = self._settings.max_before_join
+            raise PeerError(ViolationCode.TOO_MUCH_BEFORE_JOIN, limit=limit, actual=limit - left + size)
+        self._early_left = left - size
 
     def _receive_packet(self, packet: Packet) -> Happening:
         namespace = packet.namespace

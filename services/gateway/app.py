@@ -5,20 +5,16 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import Any, Final
 
-from protocol.engineio.session import SessionSettings
-from protocol.socketio.connection import ConnectionSettings
-from protocol.socketio.json_parser import JsonParser
-from protocol.socketio.msgpack_parser import MsgpackParser
-from protocol.socketio.parser import Limits, Parsers
 from services.gateway.arrivals import Arrivals, Greeting
-from services.gateway.batches import batch_writers
+from services.gateway.batches import BatchWriter, batch_writers
+from services.gateway.bounds import parsers, server_settings, session_settings, socket_settings, websocket_limits
 from services.gateway.catalogue import Catalogue
 from services.gateway.catch_up import CatchUp
 from services.gateway.chart_answers import ChartAnswers
 from services.gateway.chart_fanout import ChartFanout
 from services.gateway.chart_feed import ChartFeed, ChartRules
 from services.gateway.chart_requests import ChartRequests
-from services.gateway.client import Client
+from services.gateway.client import Client, Intake
 from services.gateway.connection import Application, EngineConnection
 from services.gateway.delayed_prices import DelayedPrices
 from services.gateway.delayed_subscriber import DelayedSubscriber
@@ -27,24 +23,24 @@ from services.gateway.encoding import Encoder
 from services.gateway.fanout import Fanout
 from services.gateway.handlers import Handlers
 from services.gateway.hub import Hub
-from services.gateway.limits import EventRates
+from services.gateway.limits import EventRates, MessageLimits
 from services.gateway.log_fanout import LogFanout
 from services.gateway.market import Change, Market
 from services.gateway.metrics_feed import MetricsFeed
-from services.gateway.outbox import Flusher, Outbox
+from services.gateway.outbox import Flusher
 from services.gateway.pacing import Pacer
 from services.gateway.payloads import Payloads
 from services.gateway.phases import phases_of
+from services.gateway.port_settings import PortSettings
 from services.gateway.price_feed import PriceFeed
 from services.gateway.recovery import Recovery
-from services.gateway.server import Mount, Server, ServerSettings
+from services.gateway.server import Mount, Server
 from services.gateway.sessions import Sessions
 from services.gateway.settings import GatewaySettings
 from services.gateway.tokens import Tokens
 from services.gateway.trade_feed import TradeFeed
 from services.gateway.users import UserLimits, Users
 from services.gateway.vitals import Feeds, Vitals
-from services.gateway.websocket import WebSocketLimits
 from services.gateway.windows import Windows
 from shared.bus.retrying import keep_trying
 from shared.identity import AuthSettings, KeySource, TokenVerifier
@@ -56,63 +52,32 @@ log = get_logger(__name__)
 
 SOCKET_IO_PATH: Final = "/socket.io/"
 
+"""Seconds' worth of frames that may come at once: a client that subscribes one by one sends hundreds, and one that goes
+on is to see the warning about its messages first."""
+
+DEFAULT_PORT: Final = PortSettings()
+
 
 class GatewayApp:
     """One gateway."""
 
-    def __init__(self, runtime: Runtime, settings: GatewaySettings, auth: AuthSettings) -> None:
+    def __init__(
+        self, runtime: Runtime, settings: GatewaySettings, auth: AuthSettings, port: PortSettings = DEFAULT_PORT
+    ) -> None:
         self._runtime = runtime
         self._settings = settings
-        everything = settings.price_batch_audience == "everyone"
-        parsers = _parsers(settings)
-        encoder = Encoder(parsers)
-        payloads = Payloads(settings.decimals)
-        hub = Hub()
-        market = Market(everything=everything)
-        flusher = Flusher(asyncio.get_running_loop(), settings.max_buffered_bytes)
-        self._fanout = Fanout(hub, encoder, payloads, flusher)
-        log_fanout = self._make_log_fanout(hub, encoder, payloads, flusher)
-        self._windows = self._make_windows(market, encoder, payloads, flusher)
+        self._port = port
         self._vitals = Vitals(runtime.telemetry)
-        self._prices = self._make_price_feed(market, everything=everything)
-        self._trades = TradeFeed(runtime.bus, runtime.instance, runtime.clock, log_fanout, runtime.common.trade_shards)
-        self._metrics = MetricsFeed(runtime.bus, self._fanout)
-        chart_fanout = ChartFanout(hub, encoder, payloads, flusher, self._fanout.delivered)
-        answers = ChartAnswers(encoder, payloads)
+        self._make_output()
+        self._make_market()
+        self._make_log()
         self._catalogue = Catalogue(runtime.bus, settings.symbols)
-        self._chart_requests = ChartRequests(
-            chart_fanout, answers, flusher, self._catalogue, settings.max_subscriptions
-        )
-        self._charts = self._make_chart_feed(chart_fanout)
-        self._chart_requests.read_from(self._charts)
-        subscriber = self._make_subscriber(hub, market, encoder, payloads, flusher)
-        self._delayed_trades = self._make_delayed_trades(hub, log_fanout)
-        catch_up = CatchUp(market, self._fanout, chart_fanout, flusher, log_fanout.window, runtime.clock)
-        self._users = self._make_users()
-        catch_up.market_of = self._delayed_prices.market_of
-        self._sessions = self._make_sessions(lambda outbox: handlers.drained(outbox), log_fanout)  # noqa: PLW0108 - made below
-        recovery = Recovery(runtime.bus, self._sessions, self._trades, log_fanout, flusher, runtime.tasks.spawn)
-        pacer = Pacer(asyncio.get_running_loop(), subscriber, encoder, self._fanout.delivered, settings.price_batch_ms)
-        self._keys = KeySource(auth)
-        self._revocations = Revocations(runtime.bus, runtime.clock, runtime.telemetry)
-        self._tokens = Tokens(
-            TokenVerifier(auth, self._keys),
-            self._revocations.refuses,
-            runtime.clock,
-            settings.auth_grace_ms / 1000,
-            settings.max_delay_seconds,
-        )
-        arrivals = self._make_arrivals(hub, subscriber, pacer, recovery)
-        handlers = self._make_handlers(hub, subscriber, catch_up, pacer, arrivals)
-        socket_settings = ConnectionSettings(parsers=parsers, connect_timeout=settings.connect_timeout_ms / 1000)
-        self._server = self._make_server(
-            lambda connection: Client(connection, socket_settings, encoder, flusher, handlers)
-        )
-        feeds = Feeds(self._prices, self._charts, self._metrics)
-        self._vitals.watch(self._server, hub, handlers, self._fanout, flusher, feeds)
-        self._vitals.watch_tokens(self._tokens)
-        self._vitals.watch_log(log_fanout, self._trades, self._sessions, recovery)
-        self._vitals.watch_delayed(self._delayed_prices, self._delayed_trades)
+        self._make_charts()
+        self._metrics = MetricsFeed(runtime.bus, self._fanout)
+        self._make_identities(auth)
+        self._handlers = self._make_handlers(self._make_arrivals())
+        self._server = self._make_server(self._make_clients())
+        self._watch()
         self._address = ""
 
     async def start(self) -> None:
@@ -153,122 +118,160 @@ class GatewayApp:
         self._vitals.fill_report(report)
         report["address"] = self._address
 
-    def _make_price_feed(self, market: Market, *, everything: bool) -> PriceFeed:
-        runtime = self._runtime
-        return PriceFeed(
+    def _make_output(self) -> None:
+        """What everything that reaches clients goes through."""
+        settings = self._settings
+        self._parsers = parsers(settings, self._port)
+        self._hub = Hub()
+        self._encoder = Encoder(self._parsers)
+        self._payloads = Payloads(settings.decimals)
+        self._flusher = Flusher(asyncio.get_running_loop(), settings.max_buffered_bytes)
+        self._fanout = Fanout(self._hub, self._encoder, self._payloads, self._flusher)
+
+    def _make_market(self) -> None:
+        """Prices: the feed, the windows, and who gets them, live or late."""
+        runtime, settings = self._runtime, self._settings
+        everything, batch_ms = settings.price_batch_audience == "everyone", settings.price_batch_ms
+        self._market = Market(everything=everything)
+
+        def writers() -> Sequence[BatchWriter]:
+            return batch_writers(self._encoder, self._payloads)
+
+        self._windows = Windows(
+            batch_ms,
+            self._market,
+            self._fanout,
+            writers(),
+            self._flusher,
+            runtime.clock,
+            phases=phases_of(batch_ms),
+        )
+        self._prices = PriceFeed(
             runtime.bus,
             runtime.clock,
-            market,
+            self._market,
             self._deliver,
             shards=runtime.common.price_shards,
             everything=everything,
             observe_age=self._vitals.observe_age,
         )
-
-    def _make_subscriber(
-        self, hub: Hub, market: Market, encoder: Encoder, payloads: Payloads, flusher: Flusher
-    ) -> DelayedSubscriber:
-        settings, clock = self._settings, self._runtime.clock
         self._delayed_prices = DelayedPrices(
-            hub,
-            market,
+            self._hub,
+            self._market,
             self._prices,
             self._fanout,
-            flusher,
-            clock,
-            lambda: batch_writers(encoder, payloads),
+            self._flusher,
+            runtime.clock,
+            writers,
             longest_s=settings.max_delay_seconds,
             max_bytes=settings.delayed_prices_bytes,
         )
+        self._subscriber = self._make_subscriber()
+        loop, delivered = asyncio.get_running_loop(), self._fanout.delivered
+        self._pacer = Pacer(loop, self._subscriber, self._encoder, delivered, batch_ms)
+
+    def _make_subscriber(self) -> DelayedSubscriber:
         return DelayedSubscriber(
-            hub,
-            market,
+            self._hub,
+            self._market,
             self._prices,
             self._fanout,
             self._windows,
-            settings.price_batch_audience,
-            clock,
+            self._settings.price_batch_audience,
+            self._runtime.clock,
             delayed=self._delayed_prices,
         )
 
-    def _make_delayed_trades(self, hub: Hub, log_fanout: LogFanout) -> DelayedTrades:
-        runtime, delivered = self._runtime, self._fanout.delivered
-        return DelayedTrades(runtime.bus, runtime.clock, hub, log_fanout, self._trades, delivered)
+    def _make_log(self) -> None:
+        """Trades: the feeds, what is kept of them, and who comes back to them."""
+        runtime, settings = self._runtime, self._settings
+        bus, clock, delivered = runtime.bus, runtime.clock, self._fanout.delivered
+        self._log = LogFanout(
+            self._hub,
+            self._encoder,
+            self._payloads,
+            self._flusher,
+            delivered,
+            window_bytes=settings.log_window_bytes,
+            shards=runtime.common.trade_shards,
+        )
+        self._trades = TradeFeed(bus, runtime.instance, clock, self._log, runtime.common.trade_shards)
+        self._delayed_trades = DelayedTrades(bus, clock, self._hub, self._log, self._trades, delivered)
+        self._sessions = Sessions(
+            bus,
+            runtime.instance,
+            settings.recovery_seconds,
+            resume=lambda outbox: self._handlers.drained(outbox),  # noqa: PLW0108 - made later
+            beat=lambda session: self._log.beat(session.outbox, self._trades.cursor),
+        )
+        self._recovery = Recovery(bus, self._sessions, self._trades, self._log, self._flusher, runtime.tasks.spawn)
 
-    def _make_chart_feed(self, fanout: ChartFanout) -> ChartFeed:
-        settings, common = self._settings, self._runtime.common
-        return ChartFeed(
-            self._runtime.bus,
-            self._runtime.clock,
-            fanout,
+    def _make_charts(self) -> None:
+        runtime, settings, common = self._runtime, self._settings, self._runtime.common
+        self._chart_fanout = ChartFanout(
+            self._hub, self._encoder, self._payloads, self._flusher, self._fanout.delivered
+        )
+        answers = ChartAnswers(self._encoder, self._payloads)
+        self._chart_requests = ChartRequests(
+            self._chart_fanout, answers, self._flusher, self._catalogue, settings.max_subscriptions
+        )
+        self._charts = ChartFeed(
+            runtime.bus,
+            runtime.clock,
+            self._chart_fanout,
             self._chart_requests.ready,
             shards=common.price_shards,
             rules=ChartRules(settings.max_charts, settings.candle_fill_gaps, common.candle_grace_ms),
         )
+        self._chart_requests.read_from(self._charts)
 
-    def _make_windows(self, market: Market, encoder: Encoder, payloads: Payloads, flusher: Flusher) -> Windows:
-        batch_ms = self._settings.price_batch_ms
-        writers = batch_writers(encoder, payloads)
-        clock = self._runtime.clock
-        return Windows(batch_ms, market, self._fanout, writers, flusher, clock, phases=phases_of(batch_ms))
-
-    def _make_log_fanout(self, hub: Hub, encoder: Encoder, payloads: Payloads, flusher: Flusher) -> LogFanout:
-        return LogFanout(
-            hub,
-            encoder,
-            payloads,
-            flusher,
-            self._fanout.delivered,
-            window_bytes=self._settings.log_window_bytes,
-            shards=self._runtime.common.trade_shards,
+    def _make_identities(self, auth: AuthSettings) -> None:
+        """Who clients are, what that allows them, and for how long."""
+        runtime, settings = self._runtime, self._settings
+        self._keys = KeySource(auth)
+        self._revocations = Revocations(runtime.bus, runtime.clock, runtime.telemetry)
+        self._tokens = Tokens(
+            TokenVerifier(auth, self._keys),
+            self._revocations.refuses,
+            runtime.clock,
+            settings.auth_grace_ms / 1000,
+            settings.max_delay_seconds,
         )
-
-    def _make_sessions(self, resume: Callable[[Outbox], None], log_fanout: LogFanout) -> Sessions:
-        return Sessions(
-            self._runtime.bus,
-            self._runtime.instance,
-            self._settings.recovery_seconds,
-            resume=resume,
-            beat=lambda session: log_fanout.beat(session.outbox, self._trades.cursor),
-        )
-
-    def _make_users(self) -> Users:
-        settings = self._settings
         limits = UserLimits(
             settings.max_connections_per_user, settings.rate_limit_user, settings.max_subscriptions_per_user
         )
-        users = Users(asyncio.get_running_loop(), self._runtime.bus, self._runtime.instance, limits)
-        self._vitals.watch_users(users)
-        return users
+        self._users = Users(asyncio.get_running_loop(), runtime.bus, runtime.instance, limits)
 
-    def _make_arrivals(self, hub: Hub, subscriber: DelayedSubscriber, pacer: Pacer, recovery: Recovery) -> Arrivals:
+    def _make_arrivals(self) -> Arrivals:
         return Arrivals(
             greeting=Greeting(self._runtime.instance, version("tickwire")),
             clock=self._runtime.clock,
-            hub=hub,
-            subscriber=subscriber,
+            hub=self._hub,
+            subscriber=self._subscriber,
             delayed_trades=self._delayed_trades,
-            pacer=pacer,
+            pacer=self._pacer,
             charts=self._chart_requests,
             feed=self._trades,
             sessions=self._sessions,
-            recovery=recovery,
+            recovery=self._recovery,
             tokens=self._tokens,
             auth_mode=self._settings.auth_mode,
             users=self._users,
         )
 
-    def _make_handlers(
-        self, hub: Hub, subscriber: DelayedSubscriber, catch_up: CatchUp, pacer: Pacer, arrivals: Arrivals
-    ) -> Handlers:
+    def _make_handlers(self, arrivals: Arrivals) -> Handlers:
         settings = self._settings
+        catch_up = CatchUp(
+            self._market, self._fanout, self._chart_fanout, self._flusher, self._log.window, self._runtime.clock
+        )
+        catch_up.market_of = self._delayed_prices.market_of
         return Handlers(
-            hub=hub,
+            hub=self._hub,
             windows=self._windows,
-            subscriber=subscriber,
+            subscriber=self._subscriber,
             charts=self._chart_requests,
             catch_up=catch_up,
-            pacer=pacer,
+            pacer=self._pacer,
             arrivals=arrivals,
             tokens=self._tokens,
             catalogue=self._catalogue,
@@ -278,52 +281,34 @@ class GatewayApp:
             users=self._users,
         )
 
+    def _make_clients(self) -> Callable[[EngineConnection], Application]:
+        settings = socket_settings(self._settings, self._port, self._parsers)
+        intake = Intake(MessageLimits(self._port.max_messages_per_second, self._port.max_messages_burst))
+        self._vitals.watch_intake(intake)
+        encoder, flusher, handlers = self._encoder, self._flusher, self._handlers
+        return lambda connection: Client(connection, settings, encoder, flusher, handlers, intake)
+
     def _make_server(self, make: Callable[[EngineConnection], Application]) -> Server:
-        settings = self._settings
-        mount = Mount(_session_settings(settings), _websocket_limits(settings), make)
+        mount = Mount(session_settings(self._settings), websocket_limits(self._settings, self._port), make)
         return Server(
             asyncio.get_running_loop(),
-            _server_settings(settings),
+            server_settings(self._settings, self._port),
             {SOCKET_IO_PATH: mount},
             on_refused=self._vitals.count_refusal,
             on_ended=self._vitals.count_ending,
         )
 
+    def _watch(self) -> None:
+        """Have everything that is counted looked at."""
+        feeds = Feeds(self._prices, self._charts, self._metrics)
+        vitals = self._vitals
+        vitals.watch(self._server, self._hub, self._handlers, self._fanout, self._flusher, feeds)
+        vitals.watch_tokens(self._tokens)
+        vitals.watch_users(self._users)
+        vitals.watch_log(self._log, self._trades, self._sessions, self._recovery)
+        vitals.watch_delayed(self._delayed_prices, self._delayed_trades)
+
     def _deliver(self, changes: Sequence[Change]) -> None:
         for symbol, price, base in changes:
             self._fanout.price(symbol, price, base)
             self._windows.note(symbol, base)
-
-
-def _parsers(settings: GatewaySettings) -> Parsers:
-    limits = Limits(max_payload=settings.max_payload_bytes)
-    return Parsers(JsonParser(limits), MsgpackParser(limits))
-
-
-def _session_settings(settings: GatewaySettings) -> SessionSettings:
-    return SessionSettings(
-        ping_interval=settings.ping_interval_ms,
-        ping_timeout=settings.ping_timeout_ms,
-        max_payload=settings.max_payload_bytes,
-        upgrades=True,
-    )
-
-
-def _websocket_limits(settings: GatewaySettings) -> WebSocketLimits:
-    return WebSocketLimits(
-        max_message=settings.max_payload_bytes,
-        frame_rate=settings.max_frames_per_second,
-        frame_burst=4 * settings.max_frames_per_second,
-        write_timeout=settings.write_timeout_ms / 1000,
-        deflate=settings.permessage_deflate,
-    )
-
-
-def _server_settings(settings: GatewaySettings) -> ServerSettings:
-    return ServerSettings(
-        allowed_origins=frozenset(settings.allowed_origins),
-        max_connections=settings.max_connections,
-        max_accepts=settings.max_accepts_per_second,
-        head_timeout=settings.handshake_timeout_ms / 1000,
-        cookie=settings.sticky_cookie,
-    )

@@ -15,12 +15,36 @@ from protocol.socketio.parser import MessageData
 from services.gateway.connection import EngineConnection
 from services.gateway.encoding import Encoder
 from services.gateway.frames import frame_messages
+from services.gateway.limits import Flood, MessageLimits
 from services.gateway.outbox import Flusher, Outbox
-from shared.names.close_reasons import KICKED, CloseReason
+from services.gateway.payloads import error_payload
+from shared.names import error_codes
+from shared.names.close_reasons import KICKED, MESSAGE_FLOOD, CloseReason
+from shared.names.events import ServerEvent
 
 INVALID_NAMESPACE: Final = "Invalid namespace"
 SHORTEST_WAIT_S: Final = 0.05
 """Clocks that disagree a little must not make anybody spin."""
+
+
+class Intake:
+    """What all clients of a gateway may send, and what came that nobody asked for.
+
+    Attributes:
+        limits: on messages of any kind; None: none.
+        unknown_acks: answers to questions that were never asked, or not any more.
+        warnings: clients that were told that they send too much.
+    """
+
+    __slots__ = ("limits", "unknown_acks", "warnings")
+
+    def __init__(self, limits: MessageLimits | None = None) -> None:
+        self.limits = limits
+        self.unknown_acks = 0
+        self.warnings = 0
+
+
+_UNLIMITED: Final = Intake()
 
 
 class Namespaces(Protocol):
@@ -53,7 +77,19 @@ class Client:
         member: what the application keeps of it.
     """
 
-    __slots__ = ("_encoder", "_flusher", "_namespaces", "_outbox", "_socket", "_wake_at", "connection", "member")
+    __slots__ = (
+        "_encoder",
+        "_flusher",
+        "_intake",
+        "_namespaces",
+        "_outbox",
+        "_paid_at",
+        "_socket",
+        "_wake_at",
+        "_warned",
+        "connection",
+        "member",
+    )
 
     def __init__(
         self,
@@ -62,6 +98,7 @@ class Client:
         encoder: Encoder,
         flusher: Flusher,
         namespaces: Namespaces,
+        intake: Intake = _UNLIMITED,
     ) -> None:
         self.connection = connection
         self._socket = Connection(settings, connection.now)
@@ -70,6 +107,9 @@ class Client:
         self._namespaces = namespaces
         self._outbox: Outbox | None = None
         self._wake_at = inf
+        self._intake = intake
+        self._paid_at = 0.0
+        self._warned = False
         self.member: object = None
 
     @property
@@ -144,6 +184,8 @@ class Client:
         Raises:
             PeerError: it broke a rule.
         """
+        if self._floods(now):
+            return
         match happening := self._socket.receive_message(data, now):
             case EventReceived():
                 self._namespaces.event(self, happening)
@@ -153,7 +195,9 @@ class Client:
                 self._namespaces.left(self, namespace, None)
             case AckReceived():
                 self._namespaces.answered(self, happening)
-            case AckUnknown() | None:
+            case AckUnknown():
+                self._intake.unknown_acks += 1
+            case None:
                 pass
             case _:
                 assert_never(happening)
@@ -184,6 +228,34 @@ class Client:
         if now >= self._wake_at:
             self._wake_at = inf
             self._namespaces.woken(self)
+
+    def _floods(self, now: float) -> bool:
+        """Count a message: one too many is warned of and served, a burst on it ends the connection.
+
+        It is served because a packet that is passed over may be an ack, a DISCONNECT or half of what has attachments.
+        """
+        limits = self._intake.limits
+        if limits is None:
+            return False
+        self._paid_at = limits.charge(self._paid_at, now)
+        match limits.judge(self._paid_at, now):
+            case Flood.NO:
+                self._warned = self._warned and not limits.is_calm(self._paid_at, now)
+            case Flood.WARN:
+                if not self._warned:
+                    self._warned = True
+                    self._warn()
+            case Flood.END:
+                if self._outbox is not None:
+                    self._outbox.flush()  # the warning may have come in this very turn
+                self.connection.end(MESSAGE_FLOOD)
+                return True
+        return False
+
+    def _warn(self) -> None:
+        self._intake.warnings += 1
+        for namespace in self._socket.namespaces:
+            self.emit(namespace, ServerEvent.ERROR, error_payload(error_codes.RATE_LIMITED))
 
     def _send(self, messages: tuple[MessageData, ...]) -> None:
         self.outbox.send(frame_messages(messages))

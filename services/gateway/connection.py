@@ -8,6 +8,7 @@ that turns an error into an ending.
 import asyncio
 from collections.abc import Callable, Mapping
 from math import inf
+from random import uniform
 from typing import Final, Protocol, assert_never
 
 from protocol.engineio import codec
@@ -113,6 +114,7 @@ class Host:
         session_settings: heartbeat and limits, as told to clients.
         on_end: called once for each connection that ended.
         on_gone: called once for each whose carrier is gone too: nobody asks for its sid any more.
+        max_age: seconds after which a connection ends, a tenth more or less each, so that they do not all at once.
     """
 
     def __init__(
@@ -122,12 +124,20 @@ class Host:
         session_settings: SessionSettings,
         on_end: Callable[["EngineConnection", CloseReason], None],
         on_gone: Callable[["EngineConnection"], None] = lambda _connection: None,
+        max_age: float = inf,
     ) -> None:
         self.loop = loop
         self.deadlines = deadlines
         self.session_settings = session_settings
         self.on_end = on_end
         self.on_gone = on_gone
+        self._max_age = max_age
+
+    def next_retirement(self) -> float:
+        """When a connection that opens now ends."""
+        if self._max_age == inf:
+            return inf
+        return self.loop.time() + self._max_age * uniform(0.9, 1.1)  # noqa: S311 - spreads load, hides nothing
 
 
 class EngineConnection:
@@ -136,12 +146,31 @@ class EngineConnection:
     Attributes:
         carrier: what carries its frames now.
         is_from_python: whether it is python-engineio's client, as far as it says.
+        address: what it is counted under, for limits by address; never who it is.
     """
 
-    __slots__ = ("_application", "_ended", "_host", "_prober", "_session", "carrier", "due", "is_from_python")
+    __slots__ = (
+        "_application",
+        "_ended",
+        "_host",
+        "_prober",
+        "_retires_at",
+        "_session",
+        "address",
+        "carrier",
+        "due",
+        "is_from_python",
+    )
 
     def __init__(
-        self, host: Host, carrier: Carrier, sid: str, transport: Transport, *, is_from_python: bool = False
+        self,
+        host: Host,
+        carrier: Carrier,
+        sid: str,
+        transport: Transport,
+        *,
+        is_from_python: bool = False,
+        address: str = "",
     ) -> None:
         self._host = host
         self.carrier = carrier
@@ -149,7 +178,9 @@ class EngineConnection:
         self._application: Application | None = None
         self._prober: Prober | None = None
         self._ended = False
+        self._retires_at = host.next_retirement()
         self.is_from_python = is_from_python
+        self.address = address
         self.due: Due | None = None
 
     @property
@@ -212,6 +243,7 @@ class EngineConnection:
         if self._ended:
             return
         self._ended = True
+        self._retires_at = inf
         self._drop_prober()
         self._session.finish(_CAUSES.get(reason, CloseCause.FORCED_BY_SERVER))
         if self._application is not None:
@@ -303,12 +335,15 @@ class EngineConnection:
     def next_deadline(self) -> float:
         """The earliest of all layers."""
         application = inf if self._application is None else self._application.next_deadline()
-        return min(self._session.next_deadline(), self.carrier.next_deadline(), application)
+        return min(self._session.next_deadline(), self.carrier.next_deadline(), application, self._retires_at)
 
     def handle_deadline(self, now: float) -> None:
         """Let time pass in all layers."""
         self.carrier.handle_deadline(now)
         if self._application is None:
+            return
+        if now >= self._retires_at:
+            self.end(close_reasons.TOO_OLD)
             return
         for action in self._session.handle_deadline(now):
             match action:

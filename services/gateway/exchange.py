@@ -49,19 +49,28 @@ class HttpRequest:
         """Whether it comes from python-engineio's client, as far as its user agent says."""
         return _names_python(self.header("user-agent") or "") is not None
 
+    def all(self, name: str) -> list[str]:
+        """The values of all headers of this name, in lower case, in their order."""
+        return [value for key, value in self.headers if key == name]
+
     def count(self, name: str) -> int:
         """How many headers have this name."""
         return sum(key == name for key, _ in self.headers)
 
 
 class HttpError(Exception):
-    """A request that is refused: status, a text for the client, further headers."""
+    """A request that is refused: status, a text for the client, further headers.
 
-    def __init__(self, status: HTTPStatus, text: str = "", headers: Headers = ()) -> None:
+    Attributes:
+        reason: what it is counted as; one of a closed set.
+    """
+
+    def __init__(self, status: HTTPStatus, text: str = "", headers: Headers = (), reason: str = "") -> None:
         super().__init__(status, text)
         self.status = status
         self.text = text
         self.headers = headers
+        self.reason = reason or status.phrase
 
 
 class Requester(Protocol):
@@ -69,10 +78,12 @@ class Requester(Protocol):
 
     Attributes:
         transport: its own.
+        peer: address of its other end.
         closes: whether the answer is the last.
     """
 
     transport: asyncio.Transport
+    peer: str
     closes: bool
 
     def before_answer(self) -> None:
@@ -108,6 +119,11 @@ class Exchange:
     def transport(self) -> asyncio.Transport:
         """Of the TCP connection, for whoever makes it a WebSocket."""
         return self._connection.transport
+
+    @property
+    def peer(self) -> str:
+        """Address of the TCP connection's other end."""
+        return self._connection.peer
 
     def answer(self, status: HTTPStatus, body: bytes, content_type: str, headers: Headers = ()) -> None:
         """Answer; harmless when it was answered, or when the client is gone."""

@@ -14,7 +14,9 @@ from urllib.parse import parse_qsl
 import httptools
 
 from services.gateway.deadlines import Deadlines, Due
+from services.gateway.doorway import Doorway
 from services.gateway.exchange import Exchange, HttpError, HttpRequest
+from services.gateway.proxy_protocol import ProxyHeaderError, read_header
 
 MAX_HEAD: Final = 16_384
 MAX_TARGET: Final = 8_192
@@ -51,7 +53,11 @@ class HttpConnection(asyncio.Protocol):
         deadlines: for the time limits.
         head_timeout: seconds for a whole head.
         max_body: bytes of one body.
-        visits: the server's HTTP connections; this one is among them until it is gone, or a WebSocket.
+        max_head: bytes of one head.
+        doorway: the server's HTTP connections; this one is among them until it is gone, or a WebSocket.
+
+    Attributes:
+        peer: address of the client, as far as TCP and a PROXY header say; empty if they do not.
     """
 
     def __init__(
@@ -60,13 +66,17 @@ class HttpConnection(asyncio.Protocol):
         deadlines: Deadlines,
         head_timeout: float,
         max_body: int,
-        visits: set["HttpConnection"],
+        doorway: Doorway,
+        max_head: int = MAX_HEAD,
     ) -> None:
         self._site = site
         self._deadlines = deadlines
         self._head_timeout = head_timeout
         self._max_body = max_body
-        self._visits = visits
+        self._max_head = max_head
+        self._doorway = doorway
+        self._preamble = b"" if doorway.expects_proxy_header else None
+        self.peer = ""
         self._parser = httptools.HttpRequestParser(self)
         self._exchange: Exchange | None = None
         self._error: HttpError | None = None
@@ -77,6 +87,18 @@ class HttpConnection(asyncio.Protocol):
         self.due: Due | None = None
         self.transport: asyncio.Transport
         self._reset()
+
+    # Called by `Doorway` and `Server`
+
+    def turn_away(self) -> None:
+        """There is no place for it: drop it."""
+        self._lingering = True  # nothing that comes is read
+        self._timeout_at = inf
+        self.transport.abort()
+
+    def close(self) -> None:
+        """Let what is written go out, then end it."""
+        self.transport.close()
 
     # Called by `Exchange`
 
@@ -105,8 +127,10 @@ class HttpConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has connected."""
         self.transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
-        self._visits.add(self)
-        self._set_timeout(self._head_timeout)
+        peer = transport.get_extra_info("peername")
+        self.peer = str(peer[0]) if peer else ""
+        if self._doorway.enter(self):
+            self._set_timeout(self._head_timeout)
 
     def eof_received(self) -> bool:
         """It cancels what it waits for: noted now, so that its next request, on another connection, finds that done."""
@@ -122,6 +146,10 @@ class HttpConnection(asyncio.Protocol):
         """Take bytes of a request."""
         if self._lingering:
             return
+        if self._preamble is not None:
+            data = self._read_preamble(self._preamble + data)
+            if not data:
+                return
         if self._complete:  # the request before is not answered yet
             self.transport.abort()
             return
@@ -156,10 +184,10 @@ class HttpConnection(asyncio.Protocol):
         """Take one header."""
         size = len(name) + len(value)
         self._head_bytes += size
-        if len(self._headers) == MAX_HEADERS or size > MAX_HEADER_LINE or self._head_bytes > MAX_HEAD:
+        if len(self._headers) == MAX_HEADERS or size > MAX_HEADER_LINE or self._head_bytes > self._max_head:
             self._error = HttpError(
                 HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
-                f"over {MAX_HEADERS} headers, one over {MAX_HEADER_LINE} bytes, or over {MAX_HEAD} bytes of them",
+                f"over {MAX_HEADERS} headers, one over {MAX_HEADER_LINE} bytes, or over {self._max_head} bytes of them",
             )
             return
         self._headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
@@ -171,6 +199,7 @@ class HttpConnection(asyncio.Protocol):
         try:
             # The parser stops at an upgrade, one that we leave alone (RFC 9110 section 7.8) too.
             self.closes = not self._parser.should_keep_alive() or bool(self._parser.should_upgrade())
+            self._doorway.finish_head(self)
             self._exchange = Exchange(self, self._request())
             self._set_timeout(BODY_TIMEOUT_S)
             self._site.begin(self._exchange)
@@ -207,6 +236,19 @@ class HttpConnection(asyncio.Protocol):
         else:
             self._refuse(HttpError(HTTPStatus.REQUEST_TIMEOUT, f"no whole request within {self._head_timeout:g} s"))
 
+    def _read_preamble(self, begun: bytes) -> bytes:
+        """Read the PROXY header, within the time of a request head; what came behind it, if it is whole."""
+        try:
+            header = read_header(begun)
+        except ProxyHeaderError:
+            self._doorway.refuse_header(self)
+            return b""
+        if header is None:
+            self._preamble = begun
+            return b""
+        self._preamble = None
+        return begun[header.size :] if self._doorway.introduce(self, header.source) else b""
+
     def _take(self, data: bytes) -> None:
         rest = self._feed(data)
         exchange = self._exchange
@@ -230,9 +272,9 @@ class HttpConnection(asyncio.Protocol):
             self._raise_error()
             raise HttpError(HTTPStatus.BAD_REQUEST, "malformed request") from None
         self._raise_error()
-        if self._exchange is None and self._received > MAX_HEAD:
-            raise HttpError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"request head over {MAX_HEAD} bytes")
-        if not self._complete and self._received > MAX_HEAD + MAX_CHUNKING * self._max_body:
+        if self._exchange is None and self._received > self._max_head:
+            raise HttpError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"request head over {self._max_head} bytes")
+        if not self._complete and self._received > self._max_head + MAX_CHUNKING * self._max_body:
             raise HttpError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
         return rest
 
@@ -283,7 +325,7 @@ class HttpConnection(asyncio.Protocol):
     def _leave(self) -> None:
         self._timeout_at = inf
         self._deadlines.forget(self)
-        self._visits.discard(self)
+        self._doorway.leave(self)
         del self._parser  # it holds our methods: a cycle, in which each connection would wait for the collector
 
     def _awaits_leave(self, request: HttpRequest) -> bool:

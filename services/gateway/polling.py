@@ -18,8 +18,7 @@ from protocol.errors import PeerError
 from services.gateway.connection import EngineConnection
 from services.gateway.exchange import Exchange, Headers
 from services.gateway.frames import split_frames, unframe
-from services.gateway.limits import TokenBucket
-from services.gateway.websocket import WebSocketLimits
+from services.gateway.limits import TokenBucket, WebSocketLimits
 from shared.names import close_reasons
 from shared.names.close_reasons import CloseReason
 

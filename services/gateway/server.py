@@ -9,22 +9,26 @@ import asyncio
 import json
 import secrets
 import socket
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping, Sized
 from dataclasses import dataclass
 from http import HTTPStatus
+from math import inf
 from typing import Final
 
 from protocol.engineio.payload import PayloadLimits
 from protocol.engineio.session import SessionSettings, Transport
+from services.gateway.addresses import UNCOUNTED
+from services.gateway.admission import Admission, AdmissionLimits, Refusal
 from services.gateway.connection import Application, EngineConnection, Host
 from services.gateway.cors import Cors
 from services.gateway.deadlines import Deadlines
+from services.gateway.doorway import NO_LIMITS, Doorway, DoorwayLimits
 from services.gateway.exchange import Exchange, Headers, HttpError, HttpRequest, refusal
-from services.gateway.http import HttpConnection
-from services.gateway.limits import TokenBucket
+from services.gateway.http import MAX_HEAD, HttpConnection
+from services.gateway.limits import WebSocketLimits
 from services.gateway.polling import Polling
 from services.gateway.upgrade import Probe
-from services.gateway.websocket import HandshakeRefusedError, WebSocket, WebSocketLimits
+from services.gateway.websocket import HandshakeRefusedError, WebSocket
 from shared.names.close_reasons import PROTOCOL_ERROR, SERVER_STOPPING, CloseReason
 
 NOTSENT_LOWAT_BYTES: Final = 16_384
@@ -46,6 +50,11 @@ class ServerSettings:
         max_accepts: a second; 0: no limit.
         head_timeout: seconds for a request head.
         cookie: name of a cookie that polling handshakes set, for balancers that route by it; none if empty.
+        max_per_address: at once from one address; 0: no limit.
+        max_accepts_per_address: a second from one address; 0: no limit.
+        doorway: for TCP connections before they are clients; its proxies tell whose address a request has.
+        max_age: seconds of one connection.
+        max_head: bytes of a request head.
     """
 
     allowed_origins: frozenset[str]
@@ -53,6 +62,17 @@ class ServerSettings:
     max_accepts: float
     head_timeout: float
     cookie: str = ""
+    max_per_address: int = 0
+    max_accepts_per_address: float = 0
+    doorway: DoorwayLimits = NO_LIMITS
+    max_age: float = inf
+    max_head: int = MAX_HEAD
+
+    def admission(self) -> AdmissionLimits:
+        """What clients are admitted by."""
+        return AdmissionLimits(
+            self.max_connections, self.max_accepts, self.max_per_address, self.max_accepts_per_address
+        )
 
 
 class _EngineError(HttpError):
@@ -107,15 +127,19 @@ class Server:
         self._on_ended = on_ended
         self._deadlines = Deadlines(loop)
         self._mounts = [
-            (path, mount, Host(loop, self._deadlines, mount.session_settings, self._ended, self._gone))
+            (
+                path,
+                mount,
+                Host(loop, self._deadlines, mount.session_settings, self._ended, self._gone, settings.max_age),
+            )
             for path, mount in mounts.items()
         ]
-        self._accepts = TokenBucket(settings.max_accepts, loop.time())
+        self._admission = Admission(settings.admission(), loop.time())
         self._listener: asyncio.Server | None = None
         self._stopping = False
         self._cors = Cors(settings.allowed_origins)
-        self._visits: set[HttpConnection] = set()
         self._sockets: set[WebSocket] = set()
+        self._doorway = Doorway(settings.doorway, lambda: len(self._sockets), on_refused)
         self._by_sid: dict[str, tuple[EngineConnection, Mount]] = {}
         self.connections: set[EngineConnection] = set()
         self.accepted = 0
@@ -138,18 +162,23 @@ class Server:
             connection.end(SERVER_STOPPING)
         deadline = self._loop.time() + STOP_S
         await self._wait_for(deadline, self._sockets, self._by_sid)  # a goodbye may be fetched by any HTTP connection
-        for visit in list(self._visits):
-            visit.transport.close()
-        await self._wait_for(deadline, self._visits)
+        for visit in self._doorway:
+            visit.close()
+        await self._wait_for(deadline, self._doorway)
         for carrier in list(self._sockets):
             carrier.abort()
-        for visit in list(self._visits):
-            visit.transport.abort()
+        for visit in self._doorway:
+            visit.turn_away()
         self._deadlines.stop()
 
-    async def _wait_for(self, deadline: float, *clients: Collection[object]) -> None:
-        while any(clients) and self._loop.time() < deadline:  # noqa: ASYNC110 - once in a life
+    async def _wait_for(self, deadline: float, *clients: Sized) -> None:
+        while any(map(len, clients)) and self._loop.time() < deadline:  # noqa: ASYNC110 - once in a life
             await asyncio.sleep(0.02)
+
+    @property
+    def unfinished(self) -> int:
+        """TCP connections that have not finished their first request head."""
+        return self._doorway.unfinished
 
     # `Site`: what each HTTP request goes through
 
@@ -189,7 +218,7 @@ class Server:
 
     def refuse(self, exchange: Exchange | None, origin: str | None, error: HttpError) -> bytes:
         """The answer to a request that is not served."""
-        self._on_refused(error.text if isinstance(error, _EngineError) else error.status.phrase)
+        self._on_refused(error.text if isinstance(error, _EngineError) else error.reason)
         headers = [*error.headers, *self._cors.headers(origin)]
         if not isinstance(error, _EngineError):
             return refusal(error.status, error.text.encode(), "text/plain; charset=utf-8", headers)
@@ -246,34 +275,40 @@ class Server:
         carrier = connection.carrier
         return connection.is_expired and not (isinstance(carrier, Polling) and carrier.is_closing)
 
-    def _admit(self) -> None:
-        """Overload is told by 503: stock clients come back to that with back-off."""
-        settings = self._settings
-        full = settings.max_connections and len(self.connections) >= settings.max_connections
-        rate = settings.max_accepts
-        hasty = rate and self._accepts.take(rate, rate, self._loop.time())
-        if self._stopping or full or hasty:
-            reason = "stopping" if self._stopping else "full" if full else "too many new clients"
-            raise HttpError(HTTPStatus.SERVICE_UNAVAILABLE, reason, [("Retry-After", "1")])
+    def _admit(self, exchange: Exchange) -> str:
+        """Let a handshake in: what it is counted under.
+
+        Overload is told by 503, or 429 where it is that of one address: stock clients come back to both, with back-off.
+        """
+        proxies = self._settings.doorway.proxies
+        client = proxies.client_of(exchange.peer, exchange.request.all("x-forwarded-for"))
+        address = proxies.key_of(client)
+        if self._stopping:
+            refusal: Refusal | None = Refusal.STOPPING
+        else:
+            refusal = self._admission.judge(address, len(self.connections), self._loop.time())
+        if refusal is None:
+            return address
+        status = HTTPStatus.TOO_MANY_REQUESTS if refusal.is_of_address else HTTPStatus.SERVICE_UNAVAILABLE
+        raise HttpError(status, refusal.value, [("Retry-After", "1")], reason=refusal.value)
 
     # New connections
 
     def _open_polling(self, exchange: Exchange, mount: Mount, host: Host) -> None:
-        self._admit()
+        address = self._admit(exchange)
         sid = secrets.token_urlsafe(15)
         cookie = self._settings.cookie
         first = [("Set-Cookie", f"{cookie}={sid}; Path=/; HttpOnly; SameSite=Lax")] if cookie else []
         limits = PayloadLimits(max_bytes=mount.session_settings.max_payload)
         carrier = Polling(limits, mount.websocket_limits, self._cors_headers, first, self._loop.time)
         carrier.park(exchange)
-        self._open(host, mount, carrier, sid, exchange.request)
+        self._open(host, mount, carrier, sid, exchange.request, address)
 
     def _open_websocket(
         self, exchange: Exchange, mount: Mount, host: Host, polling: EngineConnection | None, rest: bytes
     ) -> None:
         request = exchange.request
-        if polling is None:
-            self._admit()
+        address = self._admit(exchange) if polling is None else UNCOUNTED
         carrier = WebSocket(
             mount.websocket_limits,
             exchange.transport,
@@ -291,7 +326,7 @@ class Server:
         _tune(exchange.transport)
         exchange.transport.set_protocol(carrier)
         if polling is None:
-            self._open(host, mount, carrier, secrets.token_urlsafe(15), request)
+            self._open(host, mount, carrier, secrets.token_urlsafe(15), request, address)
         else:
             probe = Probe(polling, carrier)
             carrier.serve(probe)
@@ -302,9 +337,14 @@ class Server:
         if rest:
             carrier.data_received(rest)
 
-    def _open(self, host: Host, mount: Mount, carrier: WebSocket | Polling, sid: str, request: HttpRequest) -> None:
+    def _open(
+        self, host: Host, mount: Mount, carrier: WebSocket | Polling, sid: str, request: HttpRequest, address: str
+    ) -> None:
         transport = Transport.WEBSOCKET if request.is_upgrade else Transport.POLLING
-        connection = EngineConnection(host, carrier, sid, transport, is_from_python=request.is_from_python)
+        connection = EngineConnection(
+            host, carrier, sid, transport, is_from_python=request.is_from_python, address=address
+        )
+        self._admission.enter(address)
         self._by_sid[sid] = connection, mount
         self.connections.add(connection)
         self.accepted += 1
@@ -316,6 +356,7 @@ class Server:
 
     def _ended(self, connection: EngineConnection, reason: CloseReason) -> None:
         self.connections.discard(connection)
+        self._admission.leave(connection.address)
         self._on_ended(reason)
 
     def _gone(self, connection: EngineConnection) -> None:
@@ -323,7 +364,10 @@ class Server:
 
     def _connect(self) -> HttpConnection:
         largest = max(mount.session_settings.max_payload for _, mount, _ in self._mounts)
-        return HttpConnection(self, self._deadlines, self._settings.head_timeout, largest, self._visits)
+        settings = self._settings
+        return HttpConnection(
+            self, self._deadlines, settings.head_timeout, largest, self._doorway, max_head=settings.max_head
+        )
 
 
 def _tune(transport: asyncio.Transport) -> None:

@@ -13,6 +13,11 @@ _is_cookie_name: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]*").fullmatch
 """A token (RFC 9110 section 5.6.2), or nothing."""
 
 
+CONNECT_MS: Final = 45_000
+CONNECT_WITH_TOKEN_MS: Final = 5_000
+"""Where everybody has a token to show, who is slow to show it has none."""
+
+
 @dataclass(frozen=True, slots=True)
 class GatewaySettings:
     """Addresses, heartbeat, what is sent, and the bounds on what a client may do."""
@@ -38,7 +43,12 @@ class GatewaySettings:
     )
     ping_interval_ms: Positive = setting(25_000, "between Engine.IO pings", "ms")
     ping_timeout_ms: Positive = setting(20_000, "for the pong", "ms")
-    connect_timeout_ms: Positive = setting(45_000, "to join a namespace after the handshake", "ms")
+    connect_timeout_ms: Positive | None = setting(
+        None,
+        "to join a namespace after the handshake",
+        "ms",
+        shown_default=f"{CONNECT_MS}, or {CONNECT_WITH_TOKEN_MS} where `AUTH_MODE=required`",
+    )
     handshake_timeout_ms: Positive = setting(5_000, "for a whole request head", "ms")
     write_timeout_ms: Positive = setting(10_000, "without one byte drained, until a client is disconnected", "ms")
     max_payload_bytes: Positive = setting(16_384, "largest message that a client may send", "bytes")
@@ -83,7 +93,7 @@ class GatewaySettings:
         50, "events of one user over all its connections in the cluster; four times as many at once; 0: no limit", "1/s"
     )
     max_frames_per_second: Positive = setting(
-        50, "WebSocket frames, or packets in long-polling POSTs, from one client; four times as many at once", "1/s"
+        50, "WebSocket frames, or packets in long-polling POSTs, from one client; ten times as many at once", "1/s"
     )
     max_connections: NotNegative = setting(20_000, "clients of one gateway; above, handshakes get 503; 0: no limit")
     max_accepts_per_second: NotNegative = setting(
@@ -115,6 +125,12 @@ class GatewaySettings:
         if not _is_cookie_name(self.sticky_cookie):
             found.append(f"STICKY_COOKIE={self.sticky_cookie!r}: not the name of a cookie")
         return found
+
+    @property
+    def connect_timeout_s(self) -> float:
+        """The effective `CONNECT_TIMEOUT_MS`, in seconds."""
+        default = CONNECT_WITH_TOKEN_MS if self.auth_mode == "required" else CONNECT_MS
+        return (self.connect_timeout_ms or default) / 1000
 
     def event_rates(self) -> dict[str, float]:
         """`RATE_LIMITS` as event -> events a second.

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from protocol.engineio.session import Transport
 from services.gateway.chart_feed import ChartFeed
+from services.gateway.client import Intake
 from services.gateway.delayed_prices import DelayedPrices
 from services.gateway.delayed_trades import DelayedTrades
 from services.gateway.fanout import Fanout
@@ -57,11 +58,13 @@ class Vitals:
     _users: Users
     _delayed_prices: DelayedPrices
     _delayed_trades: DelayedTrades
+    _intake: Intake
 
     def __init__(self, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
         self._connections = telemetry.gauge(metrics.CONNECTIONS)
         self._rooms = telemetry.gauge(metrics.ROOMS)
+        self._unfinished = telemetry.gauge(metrics.HALF_OPEN)
         self._shards = telemetry.gauge(metrics.SHARDS_WATCHED)
         self._stale = telemetry.gauge(metrics.SHARDS_STALE)
         self._charts_kept = telemetry.gauge(metrics.CHARTS_KEPT)
@@ -115,6 +118,10 @@ class Vitals:
         self._delayed_prices = prices
         self._delayed_trades = trades
 
+    def watch_intake(self, intake: Intake) -> None:
+        """And at this."""
+        self._intake = intake
+
     def observe_age(self, seconds: float) -> None:
         """Prices were handed to sockets so long after their publication."""
         self._age.observe(seconds)
@@ -134,6 +141,9 @@ class Vitals:
         for transport in Transport:
             self._connections.labels(transport=transport.value).set(transports[transport])
         self._rooms.set(len(self._hub))
+        self._unfinished.set(self._server.unfinished)
+        self._copy(metrics.UNKNOWN_ACKS, {"": self._intake.unknown_acks})
+        self._copy(metrics.MESSAGE_WARNINGS, {"": self._intake.warnings})
         self._sessions_kept.set(len(self._sessions))
         self._window_bytes.set(self._log.window.size)
         self._telemetry.gauge(metrics.USERS).set(len(self._users))

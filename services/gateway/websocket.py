@@ -8,8 +8,7 @@ not drain (RFC 6455).
 import asyncio
 import logging
 from binascii import b2a_base64
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from math import inf
 from typing import Final, Protocol
 
@@ -22,19 +21,20 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from services.gateway.frames import unframe
-from services.gateway.limits import TokenBucket
+from services.gateway.limits import TokenBucket, WebSocketLimits
 from shared.names import close_reasons
 from shared.names.close_reasons import CloseReason
 
 READ_SLICE: Final = 16_384
 """Fed to the core at once: it decodes all that it is given before the driver sees the first frame."""
 
+TURN_FRAMES: Final = 32
+"""Taken from one client before others have their turn: a request is worth fifty microseconds."""
+
 HIGH_WATER: Final = 0
 """Unsent bytes beside the kernel's own, above which a client is behind: none. What the kernel takes unsent is bounded
 (`server.py`), and each small write that waits in the event loop costs ten times its bytes."""
 
-MAX_FRAGMENTS: Final = 64
-MESSAGE_TIMEOUT_S: Final = 10.0
 CLOSE_TIMEOUT_S: Final = 5.0
 HTTP_SWITCHING: Final = 101
 
@@ -49,25 +49,6 @@ _DEFLATE: Final = ServerPerMessageDeflateFactory(
 
 _quiet = logging.getLogger("services.gateway.websockets")
 _quiet.setLevel(logging.WARNING)  # the core would print payloads, tokens among them, at lower levels
-
-
-@dataclass(frozen=True, slots=True)
-class WebSocketLimits:
-    """Shared by all WebSockets.
-
-    Attributes:
-        max_message: bytes of one message.
-        frame_rate: frames a second, of any kind.
-        frame_burst: frames at once.
-        write_timeout: seconds without one byte drained.
-        deflate: whether permessage-deflate (RFC 7692) is offered.
-    """
-
-    max_message: int
-    frame_rate: float
-    frame_burst: float
-    write_timeout: float
-    deflate: bool = False
 
 
 class FrameSink(Protocol):
@@ -190,15 +171,10 @@ class WebSocket(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take bytes from the socket."""
-        for start in range(0, len(data), READ_SLICE):
-            if self._core.eof_sent:
-                return
-            self._core.receive_data(data[start : start + READ_SLICE])
-            if self._close_at == inf:
-                self._take_events()
-            else:
-                self._core.events_received()  # we have said goodbye: only the client's own goodbye matters
-                self._send_pending()
+        turns = self._take(data)
+        if next(turns, False):
+            self._transport.pause_reading()
+            asyncio.get_running_loop().call_soon(self._go_on, turns)
 
     def eof_received(self) -> bool:
         """The client half-closed: there is nothing to wait for."""
@@ -296,9 +272,37 @@ class WebSocket(asyncio.Protocol):
                 self._end(close_reasons.SLOW_CONSUMER)
                 self.abort()
 
-    def _take_events(self) -> None:
-        for frame in self._core.events_received():
+    def _go_on(self, turns: Iterator[bool]) -> None:
+        """Take as much as one turn of the event loop allows; nothing more is read until all is taken."""
+        if next(turns, False):
+            asyncio.get_running_loop().call_soon(self._go_on, turns)
+        elif not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def _take(self, data: bytes) -> Iterator[bool]:
+        for start in range(0, len(data), READ_SLICE):
+            if self._core.eof_sent:
+                return
+            self._core.receive_data(data[start : start + READ_SLICE])
+            if self._close_at == inf:
+                yield from self._take_events()
+            else:
+                self._pass_over()
+                self._send_pending()
+
+    def _pass_over(self) -> None:
+        """We have said goodbye: only the client's own matters, and that it does not go on for ever."""
+        now = asyncio.get_running_loop().time()
+        for _ in self._core.events_received():
+            if self._frames.take(self._limits.frame_rate, self._limits.frame_burst, now):
+                self.abort()
+                return
+
+    def _take_events(self) -> Iterator[bool]:
+        for number, frame in enumerate(self._core.events_received(), 1):
             assert isinstance(frame, Frame)
+            if number % TURN_FRAMES == 0:
+                yield True
             if self._connection is None:
                 break
             if self._frames.take(self._limits.frame_rate, self._limits.frame_burst, self._connection.now):
@@ -319,7 +323,9 @@ class WebSocket(asyncio.Protocol):
                     self._take_message(bytes(frame.data))
                 else:
                     self._fragments = [bytes(frame.data)]
-                    self._message_at = asyncio.get_running_loop().time() + MESSAGE_TIMEOUT_S
+                    self._message_at = asyncio.get_running_loop().time() + self._limits.message_timeout
+                    if self._connection is not None:
+                        self._connection.rearm()
             case Opcode.CONT:
                 self._take_fragment(frame)
             case Opcode.CLOSE:
@@ -329,7 +335,7 @@ class WebSocket(asyncio.Protocol):
 
     def _take_fragment(self, frame: Frame) -> None:
         assert self._fragments is not None  # the core refuses a continuation of nothing
-        if len(self._fragments) == MAX_FRAGMENTS:
+        if len(self._fragments) == self._limits.max_fragments:
             self._end(close_reasons.MESSAGE_TOO_BIG)
             return
         self._fragments.append(bytes(frame.data))

@@ -45,6 +45,9 @@ MESSAGE_TOO_BIG: Final = CloseReason(
 )
 INVALID_TEXT: Final = CloseReason(1007, "invalid_text", "a text message that is not UTF-8")
 FRAME_FLOOD: Final = CloseReason(None, "frame_flood", "more frames a second than `MAX_FRAMES_PER_SECOND`", abrupt=True)
+MESSAGE_FLOOD: Final = CloseReason(
+    1008, "message_flood", "more messages a second than `MAX_MESSAGES_PER_SECOND`, and on after the warning"
+)
 SLOW_CONSUMER: Final = CloseReason(None, "slow_consumer", "not one byte drained within `WRITE_TIMEOUT_MS`", abrupt=True)
 FELL_BEHIND: Final = CloseReason(
     1008,
@@ -53,6 +56,7 @@ FELL_BEHIND: Final = CloseReason(
 )
 BUFFER_FULL: Final = CloseReason(None, "buffer_full", "more unsent bytes than `MAX_BUFFERED_BYTES`", abrupt=True)
 SERVER_STOPPING: Final = CloseReason(1012, "server_stopping", "the gateway stops")
+TOO_OLD: Final = CloseReason(1012, "too_old", "open for `MAX_CONNECTION_AGE_SECONDS`; the client comes back, recovered")
 MOVED: Final = CloseReason(None, "moved", "the client has come back on another connection")
 TOKEN_EXPIRED: Final = CloseReason(
     4401, "token_expired", "the token expired and was not replaced in time; the client comes back with a new one"
@@ -73,10 +77,12 @@ ALL: Final = (
     MESSAGE_TOO_BIG,
     INVALID_TEXT,
     FRAME_FLOOD,
+    MESSAGE_FLOOD,
     SLOW_CONSUMER,
     FELL_BEHIND,
     BUFFER_FULL,
     SERVER_STOPPING,
+    TOO_OLD,
     MOVED,
     TOKEN_EXPIRED,
     TOKEN_REVOKED,

@@ -58,6 +58,11 @@ ROOMS: Final = _gauge("websocket_rooms", "Rooms with at least one member.")
 EVENTS: Final = _counter("websocket_events_total", "Events received from clients.", "event")
 ACCEPTED: Final = _counter("tickwire_connections_accepted_total", "Client connections that were opened.")
 REFUSED: Final = _counter("tickwire_handshakes_refused_total", "Handshakes refused before the upgrade.", "reason")
+HALF_OPEN: Final = _gauge("tickwire_half_open_connections", "TCP connections without a whole request yet.")
+UNKNOWN_ACKS: Final = _counter("tickwire_unknown_acks_total", "Acks of clients that nothing waits for.")
+MESSAGE_WARNINGS: Final = _counter(
+    "tickwire_message_warnings_total", "Times that a client was told that it sends too many messages."
+)
 DISCONNECTS: Final = _counter("tickwire_disconnects_total", "Client connections that ended.", "reason")
 REQUEST_ERRORS: Final = _counter("tickwire_request_errors_total", "Client requests answered with an error.", "code")
 TOKENS_REFUSED: Final = _counter("tickwire_tokens_refused_total", "Tokens that were not accepted.", "reason")

@@ -16,6 +16,7 @@ from shared.names import error_codes
 from shared.tasks import TaskGroup
 from tests.support.chart_ingest import FUTURE_MS, ChartIngest, FoldedCharts, RandomCharts
 from tests.support.cluster import Cluster, Service
+from tests.support.limits import RATE_SETTINGS
 from tests.support.waiting import eventually
 from tests.support.wire_socket import Json, WireSocket, joined, listening
 
@@ -30,7 +31,7 @@ PACE_S = 0.002
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def cluster(module_cluster: Cluster) -> Cluster:
-    limits = dict.fromkeys(("RATE_LIMIT_DEFAULT", "RATE_LIMIT_BURST", "MAX_FRAMES_PER_SECOND"), "1000")
+    limits = dict.fromkeys(RATE_SETTINGS, "1000")
     await module_cluster.start("gateway", **limits)
     return module_cluster
 

@@ -198,7 +198,7 @@ async def test_a_client_that_joins_nothing_is_closed_though_it_pongs(cluster: Cl
 async def test_a_flood_of_frames_is_cut_off(gateway: Service, valkey: EmbeddedValkey) -> None:
     before = await _endings(gateway, close_reasons.FRAME_FLOOD)
     async with beside(gateway.port, valkey.url), joined(gateway.port) as socket:
-        socket.client.writer.write(text("3") * 300)
+        socket.client.writer.write(text("3") * 700)
         assert await socket.client.ended() == (None, False), "aborted: it would not read a goodbye"
         assert await _endings(gateway, close_reasons.FRAME_FLOOD) == before + 1
 

@@ -136,7 +136,7 @@ async def test_a_gateway_that_is_full_says_503_and_lets_others_in_when_somebody_
             reply = await ask(gateway.port, upgrade_head())
             assert (reply.status, reply.headers["retry-after"]) == (503, "1")
         await eventually(lambda: _admits(gateway.port), "a place becomes free")
-    assert (await gateway.scrape())['tickwire_handshakes_refused_total{reason="Service Unavailable"}'] >= 1
+    assert (await gateway.scrape())['tickwire_handshakes_refused_total{reason="full"}'] >= 1
 
 
 async def test_clients_that_come_too_fast_get_503(cluster: Cluster) -> None:

@@ -19,6 +19,7 @@ from shared.messages import Price
 from shared.names import redis_keys
 from shared.tasks import TaskGroup
 from tests.support.cluster import Cluster
+from tests.support.limits import RATE_SETTINGS
 from tests.support.price_market import Fields, read_up, snapshot
 from tests.support.waiting import eventually
 from tests.support.wire_client import connect
@@ -40,7 +41,7 @@ EARLY: Final = [f"S{number}-USD" for number in range(190)]
 LATE: Final = [f"LATE{number}-USD" for number in range(10)]
 """They have no price before the test is half over."""
 
-UNLIMITED: Final = dict.fromkeys(("RATE_LIMIT_DEFAULT", "RATE_LIMIT_BURST", "MAX_FRAMES_PER_SECOND"), "1000000")
+UNLIMITED: Final = dict.fromkeys(RATE_SETTINGS, "1000000")
 PACES: Final[Sequence[dict[str, float]]] = ({}, {}, {"max_hz": 20}, {"max_hz": 5}, {"max_hz": 1})
 
 Audience = Literal["everyone", "subscribers", "off"]

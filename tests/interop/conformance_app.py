@@ -25,9 +25,9 @@ from services.gateway.client import INVALID_NAMESPACE, Client
 from services.gateway.connection import EngineConnection
 from services.gateway.encoding import Encoder
 from services.gateway.frames import frame_message
+from services.gateway.limits import WebSocketLimits
 from services.gateway.outbox import Flusher, Outbox
 from services.gateway.server import Mount, Server, ServerSettings
-from services.gateway.websocket import WebSocketLimits
 from shared.log import configure_logging
 from shared.names.close_reasons import CloseReason
 
@@ -148,6 +148,7 @@ def make_server(loop: asyncio.AbstractEventLoop, ping_interval: int = 300, ping_
         max_refusals=PLENTY,
         max_pending_acks=PLENTY,
         max_unanswered=PLENTY,
+        max_before_join=PLENTY,
         connect_timeout=CONNECT_TIMEOUT_S,
     )
     session = SessionSettings(ping_interval=ping_interval, ping_timeout=ping_timeout, max_payload=PAYLOAD_BYTES)

@@ -16,9 +16,9 @@ from protocol.engineio.session import SessionSettings
 from protocol.socketio.parser import MessageData
 from services.gateway.connection import EngineConnection
 from services.gateway.frames import frame_message
+from services.gateway.limits import WebSocketLimits
 from services.gateway.outbox import Flusher, Outbox
 from services.gateway.server import Mount, Server, ServerSettings
-from services.gateway.websocket import WebSocketLimits
 from shared.names.close_reasons import CloseReason
 from shared.tasks import TaskGroup
 from tests.support.conformance_client import SEPARATOR, Http, Poller, Wire

@@ -11,6 +11,7 @@ from shared.bus.redis_bus import RedisBus
 from shared.tasks import TaskGroup
 from tests.support.chart_ingest import ChartIngest, FoldedCharts, RandomCharts
 from tests.support.cluster import Cluster, Service
+from tests.support.limits import RATE_SETTINGS
 from tests.support.stock_clients import KINDS, Clients, Kind, StockClient, need_node
 from tests.support.waiting import eventually
 
@@ -26,7 +27,7 @@ PACE_S: Final = 0.005
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def cluster(module_cluster: Cluster) -> Cluster:
     """A gateway alone: the test is its price-ingest."""
-    limits = dict.fromkeys(("RATE_LIMIT_DEFAULT", "RATE_LIMIT_BURST", "MAX_FRAMES_PER_SECOND"), "1000")
+    limits = dict.fromkeys(RATE_SETTINGS, "1000")
     await module_cluster.start("gateway", **limits)
     return module_cluster
 

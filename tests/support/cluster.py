@@ -140,6 +140,11 @@ class Service:
         resident = Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]
         return int(resident) * _PAGE_BYTES
 
+    def cpu_seconds(self) -> float:
+        """User and system time so far."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def terminate(self) -> None:
         """Send SIGTERM; `ended` waits."""
         self.process.send_signal(signal.SIGTERM)

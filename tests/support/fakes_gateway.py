@@ -1,9 +1,7 @@
 """What the gateway's unit tests stand on: a loop moved by hand, scripted carriers, and a whole gateway without I/O."""
 
-import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from itertools import count
 from math import inf
 from typing import Any, Final, Literal, cast
@@ -58,6 +56,7 @@ from shared.identity import AuthSettings, TokenVerifier
 from shared.messages import Candle, Chart, Price, SavedSession, Trade, encode
 from shared.names.close_reasons import CloseReason
 from tests.support.manual_clock import ManualClock
+from tests.support.manual_loop import ManualLoop
 
 NOW_MS: Final = 1_800_000_000_000
 SECRET: Final = "a secret of at least thirty-two bytes"
@@ -68,60 +67,6 @@ SHARDS: Final = 2
 """Logs of trades, and of users."""
 
 ParserName = Literal["json", "msgpack"]
-
-
-class ManualTimer:
-    """One `call_at`."""
-
-    def __init__(self, at: float, call: Callable[[], object]) -> None:
-        self.at = at
-        self.call = call
-        self.cancelled = False
-
-    def cancel(self) -> None:
-        self.cancelled = True
-
-
-class ManualLoop:
-    """An event loop whose turns and time the test makes."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-        self.soon: list[Callable[[], object]] = []
-        self.timers: list[ManualTimer] = []
-        self.as_loop = cast("asyncio.AbstractEventLoop", self)
-
-    def time(self) -> float:
-        return self.now
-
-    def call_soon(self, call: Callable[..., object], *args: object) -> None:
-        self.soon.append(partial(call, *args))
-
-    def call_at(self, at: float, call: Callable[[], object]) -> ManualTimer:
-        timer = ManualTimer(at, call)
-        self.timers.append(timer)
-        return timer
-
-    def pending_timers(self) -> list[float]:
-        return [timer.at for timer in self.timers if not timer.cancelled]
-
-    def turn(self) -> None:
-        """Run what was asked for with `call_soon`, and what that asks for."""
-        while self.soon:
-            calls, self.soon = self.soon, []
-            for call in calls:
-                call()
-
-    def advance(self, seconds: float) -> None:
-        """Let time pass, firing timers in order."""
-        end = self.now + seconds
-        while due := [timer for timer in self.timers if not timer.cancelled and timer.at <= end]:
-            timer = min(due, key=lambda item: item.at)
-            self.timers.remove(timer)
-            self.now = max(self.now, timer.at)
-            timer.call()
-            self.turn()
-        self.now = end
 
 
 @dataclass(eq=False)
@@ -348,14 +293,17 @@ class GatewayParts:
         self.feed = MarketFeed(self.market)
         self._make_delayed(audience)
         self.pacer = Pacer(self.loop.as_loop, self.subscriber, self.encoder, self.fanout.delivered, 100)
-        self.revoked: set[str] = set()
-        verifier = TokenVerifier(AuthSettings(jwt_secret=SECRET))
-        self.tokens = Tokens(verifier, lambda who: who.user_id in self.revoked, self.clock, GRACE_S, MAX_DELAY_S)
-        self.users = Users(self.loop.as_loop, cast("RedisBus", None), "gateway-1", UserLimits(0, 0, 0))
+        self._make_identities()
         self.arrivals = self._make_arrivals(auth_mode)
         self.handlers = self._make_handlers(EventRates(rate, rate, rates or {}), max_subscriptions)
         deadlines = Deadlines(self.loop.as_loop)
         self.host = Host(self.loop.as_loop, deadlines, SessionSettings(), lambda _, why: self.endings.append(why))
+
+    def _make_identities(self) -> None:
+        self.revoked: set[str] = set()
+        verifier = TokenVerifier(AuthSettings(jwt_secret=SECRET))
+        self.tokens = Tokens(verifier, lambda who: who.user_id in self.revoked, self.clock, GRACE_S, MAX_DELAY_S)
+        self.users = Users(self.loop.as_loop, cast("RedisBus", None), "gateway-1", UserLimits(0, 0, 0))
 
     def _make_log(self, window_bytes: int) -> None:
         self.log_fanout = LogFanout(

@@ -13,10 +13,10 @@ from protocol.engineio.session import SessionSettings
 from protocol.socketio.parser import MessageData
 from services.gateway.connection import EngineConnection
 from services.gateway.frames import frame_message
+from services.gateway.limits import WebSocketLimits
 from services.gateway.server import Mount, Server, ServerSettings
-from services.gateway.websocket import WebSocketLimits
 from shared.names.close_reasons import CloseReason
-from tests.support.fakes_gateway import ManualLoop
+from tests.support.manual_loop import ManualLoop
 
 PATH: Final = "/engine.io/?EIO=4"
 POLLING: Final = f"{PATH}&transport=polling"
@@ -43,8 +43,8 @@ class Answer:
 class FakeSocket(asyncio.Transport):
     """One TCP connection: keeps what is written, tells its protocol about the end in the loop's next turn."""
 
-    def __init__(self, loop: ManualLoop, protocol: asyncio.Protocol) -> None:
-        super().__init__()
+    def __init__(self, loop: ManualLoop, protocol: asyncio.Protocol, peer: str = "127.0.0.1") -> None:
+        super().__init__({"peername": (peer, 4711)})
         self.loop = loop
         self.protocol = protocol
         self.written = b""
@@ -196,16 +196,18 @@ class FakePort:
             on_ended=self.ended.append,
         )
 
-    def connect(self) -> FakeSocket:
-        """A TCP connection."""
+    def connect(self, peer: str = "127.0.0.1") -> FakeSocket:
+        """A TCP connection from an address."""
         protocol = self.server._connect()
-        socket = FakeSocket(self.loop, protocol)
+        socket = FakeSocket(self.loop, protocol, peer)
         protocol.connection_made(socket)
         return socket
 
-    def ask(self, target: str, *headers: str, method: str = "GET", body: bytes | None = None) -> FakeSocket:
+    def ask(
+        self, target: str, *headers: str, method: str = "GET", body: bytes | None = None, peer: str = "127.0.0.1"
+    ) -> FakeSocket:
         """Send a request on a TCP connection of its own."""
-        socket = self.connect()
+        socket = self.connect(peer)
         socket.feed(http(target, *headers, method=method, body=body))
         return socket
 

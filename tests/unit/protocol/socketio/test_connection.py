@@ -524,3 +524,26 @@ def test_whatever_happens_everything_stays_bounded_and_is_freed(
         assert all(member.unanswered is None or member.unanswered for member in members)
     connection.close()
     assert (connection._memberships, connection._pending, connection.next_deadline()) == ((), None, inf)
+
+
+# --- before a namespace is joined
+
+
+@each_parser
+def test_before_a_namespace_is_joined_only_so_much_may_be_said(parser: Parser) -> None:
+    shared = ConnectionSettings(parsers=PARSERS, max_before_join=400)
+    peer = Peer(parser, shared)
+    peer.say(Connect("/a", {"token": "x" * 200}))
+    peer.connection.refuse("/a", "no")
+    with pytest.raises(PeerError) as caught:
+        peer.say(Connect("/", {"token": "x" * 200}))
+    assert (caught.value.code, caught.value.limit) == (ViolationCode.TOO_MUCH_BEFORE_JOIN, 400)
+    assert caught.value.actual is not None
+    assert 400 < caught.value.actual < 500
+
+
+@each_parser
+def test_after_that_the_size_of_a_message_is_all_that_counts(parser: Parser) -> None:
+    peer = Peer(parser, ConnectionSettings(parsers=PARSERS, max_before_join=100)).join()
+    for _ in range(10):
+        assert isinstance(peer.say(Event("x", ("y" * 1000,))), EventReceived)

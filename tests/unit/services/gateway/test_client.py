@@ -8,9 +8,17 @@ from protocol.errors import UsageError
 from protocol.socketio.connection import ConnectionSettings
 from protocol.socketio.happenings import AckReceived, EventReceived
 from protocol.socketio.packets import Ack, Connect, ConnectError, Disconnect, Event, Packet, Value
-from services.gateway.client import Client
+from services.gateway.client import Client, Intake
+from services.gateway.limits import MessageLimits
 from services.gateway.outbox import Outbox
-from shared.names.close_reasons import CONNECT_TIMEOUT, KICKED, PEER_GONE, PROTOCOL_ERROR, CloseReason
+from shared.names.close_reasons import (
+    CONNECT_TIMEOUT,
+    KICKED,
+    MESSAGE_FLOOD,
+    PEER_GONE,
+    PROTOCOL_ERROR,
+    CloseReason,
+)
 from tests.support.fakes_gateway import PARSERS, GatewayParts, Peer
 
 
@@ -46,16 +54,18 @@ class Echo:
 
 
 class Setup(Peer):
-    def __init__(self) -> None:
+    def __init__(self, limits: MessageLimits | None = None) -> None:
         self.parts = GatewayParts()
         super().__init__(self.parts)
         self.application = Echo()
+        self.intake = Intake(limits)
         self.client = Client(
             self.connection,
             ConnectionSettings(parsers=PARSERS),
             self.parts.encoder,
             self.parts.flusher,
             self.application,
+            self.intake,
         )
         self.connection.open(self.client)
         self.carrier.written.clear()
@@ -155,3 +165,51 @@ def test_who_joins_no_namespace_in_time_is_ended(setup: Setup) -> None:
 def test_an_event_before_joining_ends_the_connection(setup: Setup) -> None:
     setup.say(Event("x"))
     assert setup.parts.endings == [PROTOCOL_ERROR]
+
+
+WARNING = Event("error", ({"code": 101, "message": "Rate limit exceeded"},))
+
+
+def test_too_many_messages_are_warned_of_once_and_served_and_then_end_the_connection() -> None:
+    setup = Setup(MessageLimits(rate=1, burst=3))
+    setup.say(Connect())
+    for _ in range(5):
+        setup.say(Event("x"))
+    heard = setup.packets()
+    assert heard.count(WARNING) == 1
+    assert heard.count(Event("echo")) == 5
+    assert setup.carrier.closed == []
+    setup.say(Event("x"))
+    assert setup.carrier.closed == [MESSAGE_FLOOD]
+    assert setup.packets() == []
+    assert setup.intake.warnings == 1
+
+
+def test_a_client_that_calmed_down_is_warned_again() -> None:
+    setup = Setup(MessageLimits(rate=1, burst=3))
+    setup.say(Connect())
+    for _ in range(4):
+        setup.say(Event("x"))
+    setup.gateway.loop.now += 100
+    for _ in range(4):
+        setup.say(Event("x"))
+    assert setup.packets().count(WARNING) == 2
+    assert setup.carrier.closed == []
+
+
+def test_whatever_a_message_is_it_counts() -> None:
+    setup = Setup(MessageLimits(rate=1, burst=3))
+    setup.say(Connect())
+    for number in range(6):
+        setup.say(Ack(number, ()))
+    assert setup.carrier.closed == [MESSAGE_FLOOD]
+    assert setup.intake.unknown_acks == 5
+
+
+def test_a_flood_that_comes_in_one_turn_is_told_why_it_ends() -> None:
+    setup = Setup(MessageLimits(rate=1, burst=3))
+    setup.say(Connect())
+    for _ in range(6):
+        setup.connection.receive_frame('42["x"]')
+    assert setup.packets().count(WARNING) == 1
+    assert setup.carrier.closed == [MESSAGE_FLOOD]

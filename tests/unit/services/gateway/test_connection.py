@@ -13,7 +13,8 @@ from services.gateway.connection import EngineConnection, Host
 from services.gateway.deadlines import Deadlines
 from shared.names import close_reasons
 from shared.names.close_reasons import CloseReason
-from tests.support.fakes_gateway import FakeCarrier, ManualLoop, read_frames
+from tests.support.fakes_gateway import FakeCarrier, read_frames
+from tests.support.manual_loop import ManualLoop
 
 
 class Application:
@@ -268,3 +269,27 @@ def test_the_end_refuses_the_upgrade() -> None:
     setup.connection.fail_probe()
     assert setup.prober.rejections == 1
     assert setup.application.closings == [close_reasons.KICKED]
+
+
+def test_a_connection_that_is_old_ends_each_at_a_time_of_its_own() -> None:
+    setup = Setup()
+    host = Host(
+        setup.loop.as_loop,
+        setup.deadlines,
+        SessionSettings(ping_interval=10**9, ping_timeout=10**9),
+        lambda _connection, why: endings.append(why),
+        max_age=1_000.0,
+    )
+    endings: list[CloseReason] = []
+    began = setup.loop.now
+    connections = [EngineConnection(host, FakeCarrier(), f"sid-{n}", Transport.WEBSOCKET) for n in range(50)]
+    for connection in connections:
+        connection.open(Application())
+    due = [connection.next_deadline() - began for connection in connections]
+    assert all(900.0 <= at <= 1_100.0 for at in due)
+    assert len(set(due)) > 40
+    setup.loop.advance(899.0)
+    assert endings == []
+    setup.loop.advance(202.0)
+    assert endings == [close_reasons.TOO_OLD] * 50
+    assert {connection.next_deadline() for connection in connections} == {inf}

@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from services.gateway.deadlines import SLACK_S, Deadlines, Due
-from tests.support.fakes_gateway import ManualLoop
+from tests.support.manual_loop import ManualLoop
 
 
 class Client:

@@ -7,7 +7,9 @@ from http import HTTPStatus
 
 import pytest
 
+from services.gateway.addresses import TrustedProxies, parse_networks
 from services.gateway.deadlines import Deadlines
+from services.gateway.doorway import NO_LIMITS, Doorway, DoorwayLimits
 from services.gateway.exchange import Exchange, HttpError, refusal
 from services.gateway.http import (
     BODY_TIMEOUT_S,
@@ -21,9 +23,9 @@ from services.gateway.http import (
     MAX_TARGET,
     HttpConnection,
 )
-from tests.support.fakes_gateway import ManualLoop
 from tests.support.fakes_http import POLLING, WEBSOCKET, Answer, FakePort, FakeSocket, http
 from tests.support.fakes_http import UPGRADE as UPGRADE_LINES
+from tests.support.manual_loop import ManualLoop
 
 MAX_BODY = 1_000
 HEAD_S = 5.0
@@ -36,7 +38,7 @@ UPGRADE = (
 class Setup:
     """A connection, and a site that answers each request with what it is, unless it is told to wait or to refuse."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: DoorwayLimits = NO_LIMITS, peer: str = "10.0.0.1") -> None:
         self.loop = ManualLoop()
         self.loop.now = asyncio.get_running_loop().time()
         self.begun: list[Exchange] = []
@@ -47,8 +49,10 @@ class Setup:
         self.parks = False
         self.failure: HttpError | None = None
         self.deadlines = Deadlines(self.loop.as_loop)
-        self.connection = HttpConnection(self, self.deadlines, HEAD_S, MAX_BODY, set())
-        self.socket = FakeSocket(self.loop, self.connection)
+        self.turned_away: list[str] = []
+        self.doorway = Doorway(limits, lambda: 0, self.turned_away.append)
+        self.connection = HttpConnection(self, self.deadlines, HEAD_S, MAX_BODY, self.doorway)
+        self.socket = FakeSocket(self.loop, self.connection, peer)
         self.connection.connection_made(self.socket)
 
     # `Site`
@@ -433,3 +437,53 @@ async def test_an_answer_without_content_says_so(setup: Setup) -> None:
     setup.socket.feed(head())
     setup.served[0][0].answer(HTTPStatus.NO_CONTENT, b"", "")
     assert setup.socket.answers() == [Answer(204, {"content-length": "0", "connection": "keep-alive"}, b"")]
+
+
+BEHIND_PROXY = DoorwayLimits(proxies=TrustedProxies(parse_networks(["10.0.0.0/8"])), proxy_header=True)
+HEADER = b"PROXY TCP4 203.0.113.9 10.0.0.9 1 2\r\n"
+
+
+@pytest.mark.parametrize("cut", [0, 1, len(HEADER) - 1, len(HEADER), len(HEADER) + 1])
+async def test_a_proxy_header_names_the_client_before_its_request(cut: int) -> None:
+    setup = Setup(BEHIND_PROXY)
+    data = HEADER + http("/x")
+    for piece in (data[:cut], data[cut:]):
+        setup.socket.feed(piece)
+    assert setup.bodies() == [b"/x"]
+    (exchange,) = setup.begun
+    assert exchange.peer == "203.0.113.9"
+    setup.socket.feed(http("/y"))
+    assert setup.bodies() == [b"/y"]
+
+
+async def test_a_request_without_the_proxy_header_is_dropped_unread() -> None:
+    setup = Setup(BEHIND_PROXY)
+    setup.socket.feed(http("/x"))
+    assert (setup.begun, setup.socket.take(), setup.socket.ended) == ([], b"", True)
+    assert setup.turned_away == ["no PROXY header from a trusted proxy"]
+    assert len(setup.doorway) == 0
+
+
+async def test_a_proxy_header_that_drips_has_the_time_of_a_request_head() -> None:
+    setup = Setup(BEHIND_PROXY)
+    setup.socket.feed(HEADER[:5])
+    setup.loop.advance(HEAD_S + 0.1)
+    assert setup.socket.answer().status == 408
+
+
+async def test_a_proxy_header_from_anybody_else_is_not_read() -> None:
+    setup = Setup(BEHIND_PROXY, peer="203.0.113.1")
+    setup.socket.feed(HEADER + http("/x"))
+    assert (setup.begun, setup.socket.take(), setup.socket.ended) == ([], b"", True)
+
+
+async def test_a_head_that_is_whole_is_no_longer_unfinished() -> None:
+    setup = Setup()
+    setup.parks = True
+    assert setup.doorway.unfinished == 1
+    setup.socket.feed(http("/x")[:-1])
+    assert setup.doorway.unfinished == 1
+    setup.socket.feed(http("/x")[-1:])
+    assert (setup.doorway.unfinished, len(setup.doorway)) == (0, 1)
+    setup.socket.leave()
+    assert len(setup.doorway) == 0

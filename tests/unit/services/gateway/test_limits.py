@@ -1,10 +1,12 @@
 """Token buckets: the bound holds for every pattern of asking, and the wait that is told is enough."""
 
+from collections.abc import Iterable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.gateway.limits import ClientLimits, EventRates, TokenBucket
+from services.gateway.limits import ClientLimits, EventRates, Flood, MessageLimits, TokenBucket
 
 RATES = st.floats(0.1, 1000)
 BURSTS = st.integers(1, 200)
@@ -55,3 +57,39 @@ def test_each_client_and_each_event_has_its_own_bucket() -> None:
     assert first.take("a", 0.0) == 1.0
     assert first.take("b", 0.0) == 0.0
     assert second.take("a", 0.0) == 0.0
+
+
+def test_a_full_bucket_is_as_good_as_a_new_one() -> None:
+    bucket = TokenBucket(2, 0.0)
+    assert bucket.is_full(1, 2, 0.0)
+    bucket.take(1, 2, 0.0)
+    assert not bucket.is_full(1, 2, 0.5)
+    assert bucket.is_full(1, 2, 1.0)
+
+
+def judged(limits: MessageLimits, times: Iterable[float]) -> list[Flood]:
+    paid_at, found = 0.0, []
+    for now in times:
+        paid_at = limits.charge(paid_at, now)
+        found.append(limits.judge(paid_at, now))
+    return found
+
+
+def test_a_burst_of_messages_is_allowed_then_warned_of_then_the_end() -> None:
+    found = judged(MessageLimits(20, 200), [100.0] * 401)
+    assert found == [Flood.NO] * 200 + [Flood.WARN] * 200 + [Flood.END]
+
+
+def test_messages_at_their_rate_go_on_for_ever() -> None:
+    assert set(judged(MessageLimits(20, 5), [100.0 + number / 20 for number in range(1000)])) == {Flood.NO}
+
+
+def test_a_little_more_than_the_rate_ends_in_time() -> None:
+    found = judged(MessageLimits(20, 20), [100.0 + number / 25 for number in range(300)])
+    assert (found.index(Flood.WARN), found.index(Flood.END)) == (96, 196)
+
+
+def test_a_client_is_calm_when_half_its_burst_is_paid_for() -> None:
+    limits = MessageLimits(20, 20)
+    assert limits.is_calm(100.5, 100.0)
+    assert not limits.is_calm(100.6, 100.0)

@@ -4,7 +4,8 @@ import pytest
 
 from services.gateway.outbox import NOT_BEHIND, Flusher, Outbox
 from shared.names.close_reasons import BUFFER_FULL
-from tests.support.fakes_gateway import FakeLink, ManualLoop
+from tests.support.fakes_gateway import FakeLink
+from tests.support.manual_loop import ManualLoop
 
 
 class Setup:

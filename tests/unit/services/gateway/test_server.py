@@ -12,10 +12,12 @@ import pytest
 
 from protocol.engineio.session import SessionSettings
 from protocol.socketio.parser import MessageData
+from services.gateway.addresses import TrustedProxies, parse_networks
 from services.gateway.connection import EngineConnection
+from services.gateway.doorway import DoorwayLimits
 from services.gateway.frames import frame_message
+from services.gateway.limits import WebSocketLimits
 from services.gateway.server import STOP_S, Mount, Server, ServerSettings
-from services.gateway.websocket import WebSocketLimits
 from shared.names import close_reasons
 from shared.names.close_reasons import CloseReason
 from shared.tasks import TaskGroup
@@ -377,7 +379,7 @@ async def test_a_stop_closes_connections_that_wait_for_another_request_at_once(s
         await running.server.stop()
         assert asyncio.get_running_loop().time() - began < STOP_S / 2
         assert [await reader.read() for reader, _ in streams] == [b""] * 3
-    assert running.server._visits == set()
+    assert len(running.server._doorway) == 0
     for _, writer in streams:
         writer.close()
 
@@ -395,7 +397,7 @@ async def test_a_stop_does_not_wait_long_for_who_does_not_read_its_answer(
     await eventually(lambda: connection.writable, "the answer is written")
     async with asyncio.timeout(10):
         await running.server.stop()
-    await eventually(lambda: not running.server._visits, "it is gone")
+    await eventually(lambda: not len(running.server._doorway), "it is gone")
     writer.transport.abort()
 
 
@@ -534,8 +536,48 @@ async def test_nothing_stays_of_a_thousand_sessions_that_ended_in_every_way(
     await eventually(lambda: live_deadlines(server) == 0, "no deadline is left")
     await eventually(lambda: open_files() <= before, "no file is left open")
     assert (server.accepted, len(running.ended)) == (SESSIONS, SESSIONS)
-    assert (server.connections, server._sockets, server._visits) == (set(), set(), set())
+    assert (server.connections, server._sockets, len(server._doorway)) == (set(), set(), 0)
     assert {close_reasons.PING_TIMEOUT, close_reasons.PROTOCOL_ERROR, close_reasons.PEER_GONE} < set(running.ended)
     running.applications.clear()
     gc.collect()
     assert not [it for it in gc.get_objects() if isinstance(it, EngineConnection) and it.sid]
+
+
+PROXIES = TrustedProxies(parse_networks(["10.0.0.0/8"]))
+
+
+async def test_an_address_gets_so_many_clients_and_polling_ones_count_once() -> None:
+    port = FakePort(max_per_address=2)
+    client = PollingClient(port)
+    for _ in range(5):
+        client.post(b"4x")
+        client.poll()
+    port.ask(fakes_http.WEBSOCKET, *UPGRADE_LINES)
+    refused = port.ask(fakes_http.POLLING).answer()
+    assert (refused.status, refused.headers["retry-after"]) == (429, "1")
+    assert refused.body == b"too many clients from this address"
+    assert port.refused[-1:] == ["too many clients from this address"]
+    assert port.ask(fakes_http.POLLING, peer="127.0.0.2").answer().status == 200
+
+
+async def test_a_client_that_goes_leaves_its_place() -> None:
+    port = FakePort(max_per_address=1)
+    PollingClient(port).connection.end(close_reasons.KICKED)
+    assert port.ask(fakes_http.POLLING).answer().status == 200
+
+
+async def test_behind_trusted_proxies_each_client_counts_for_itself() -> None:
+    port = FakePort(max_per_address=1, doorway=DoorwayLimits(proxies=PROXIES))
+    for forwarded, status in [("1.1.1.1", 200), ("1.1.1.1", 429), ("1.1.1.2", 200), ("9.9.9.9, 1.1.1.1", 429)]:
+        asked = port.ask(fakes_http.POLLING, f"X-Forwarded-For: {forwarded}", peer="10.0.0.1")
+        assert asked.answer().status == status, forwarded
+    for status in (200, 429):  # not behind one, the header is only text
+        asked = port.ask(fakes_http.POLLING, f"X-Forwarded-For: 8.8.8.{status}", peer="127.0.0.1")
+        assert asked.answer().status == status
+
+
+async def test_an_address_gets_so_many_handshakes_a_second() -> None:
+    port = FakePort(max_accepts_per_address=3)
+    assert [port.ask(fakes_http.POLLING).answer().status for _ in range(5)] == [200] * 3 + [429] * 2
+    port.loop.now += 1.0
+    assert port.ask(fakes_http.POLLING).answer().status == 200

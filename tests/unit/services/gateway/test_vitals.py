@@ -3,6 +3,7 @@
 from typing import cast
 
 from services.gateway.chart_feed import ChartFeed, ChartRules
+from services.gateway.client import Intake
 from services.gateway.fanout import Fanout
 from services.gateway.metrics_feed import MetricsFeed
 from services.gateway.price_feed import PriceFeed
@@ -58,6 +59,8 @@ class Setup:
             Recovery(bus, cast("Sessions", parts.sessions), parts.log_feed, parts.log_fanout, parts.flusher, never),
         )
         self.vitals.watch_delayed(parts.delayed_prices, parts.delayed_trades)
+        self.intake = Intake()
+        self.vitals.watch_intake(self.intake)
         prices.watch("BTC-USDT")
 
     def scraped(self) -> dict[str, float]:

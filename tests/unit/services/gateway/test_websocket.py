@@ -12,17 +12,12 @@ from protocol.socketio.parser import MessageData
 from services.gateway.connection import EngineConnection, Host
 from services.gateway.deadlines import Deadlines
 from services.gateway.frames import frame_message, frame_messages
-from services.gateway.websocket import (
-    CLOSE_TIMEOUT_S,
-    MAX_FRAGMENTS,
-    MESSAGE_TIMEOUT_S,
-    HandshakeRefusedError,
-    WebSocket,
-    WebSocketLimits,
-)
+from services.gateway.limits import MAX_FRAGMENTS, MESSAGE_TIMEOUT_S, WebSocketLimits
+from services.gateway.websocket import CLOSE_TIMEOUT_S, HandshakeRefusedError, WebSocket
 from shared.names import close_reasons
 from shared.names.close_reasons import CloseReason
-from tests.support.fakes_gateway import ManualLoop
+from tests.support.manual_loop import ManualLoop
+from tests.support.waiting import eventually
 
 LIMITS = WebSocketLimits(max_message=16_384, frame_rate=50, frame_burst=200, write_timeout=10.0)
 TEXT, BINARY, CONTINUATION, CLOSE, PING, PONG = 0x1, 0x2, 0x0, 0x8, 0x9, 0xA
@@ -61,6 +56,7 @@ class FakeTransport(asyncio.Transport):
         self.high_water: int | None = None
         self.aborts = 0
         self.closed = False
+        self.reading = True
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.written.append(bytes(data))
@@ -68,6 +64,14 @@ class FakeTransport(asyncio.Transport):
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         assert low is None
         self.high_water = high
+
+    def pause_reading(self) -> None:
+        assert self.reading
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        assert not self.closed
+        self.reading = True
 
     def get_write_buffer_size(self) -> int:
         return self.buffered  # uvloop's transports keep it after an abort
@@ -132,6 +136,10 @@ class Setup:
 
     def receive(self, *frames: bytes) -> None:
         self.socket.data_received(b"".join(frames))
+
+    async def all_taken(self) -> None:
+        """It takes a turn of the event loop for some frames, and does not read meanwhile."""
+        await eventually(lambda: self.transport.reading or self.transport.closed, "all frames are taken")
 
     def written(self) -> bytes:
         written, self.transport.written = b"".join(self.transport.written), []
@@ -226,11 +234,35 @@ ENDINGS: list[tuple[str, list[bytes], CloseReason]] = [
 async def test_what_the_standard_or_a_bound_forbids_ends_it_once(
     setup: Setup, _what: str, frames: list[bytes], reason: CloseReason
 ) -> None:
-    setup.receive(*frames)
-    setup.receive(*frames)
+    for _ in range(2):
+        setup.receive(*frames)
+        await setup.all_taken()
+        setup.transport.reading = True
     setup.lose()
     assert setup.application.closings == [reason]
     assert setup.sockets == set()
+
+
+async def test_many_frames_take_turns_with_other_clients_and_nothing_is_read_meanwhile(setup: Setup) -> None:
+    others = Setup()
+    messages = [f"{number}" for number in range(150)]
+    setup.receive(*(masked(TEXT, f"4{message}".encode()) for message in messages))
+    others.receive(masked(TEXT, b"4here"))
+    assert others.application.messages == ["here"]
+    assert 0 < len(setup.application.messages) < 50
+    assert not setup.transport.reading
+    await setup.all_taken()
+    assert setup.application.messages == messages
+
+
+async def test_what_waits_for_its_turn_when_the_socket_goes_is_dropped(setup: Setup) -> None:
+    setup.receive(*[masked(TEXT, b"4x")] * 150)
+    taken = len(setup.application.messages)
+    setup.transport.closed = True
+    setup.lose()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert len(setup.application.messages) == taken
 
 
 @pytest.mark.parametrize(
