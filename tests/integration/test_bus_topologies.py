@@ -285,6 +285,7 @@ def server() -> Iterator[TlsServer]:
         pytest.skip(str(error))
 
 
+@pytest.mark.threat("T37")
 class TestTls:
     async def test_a_certificate_of_another_authority_is_denied(self, server: TlsServer) -> None:
         others = server.directory / "others"

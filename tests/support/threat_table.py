@@ -116,10 +116,16 @@ def _marks(path: Path) -> Iterator[tuple[str, list[str]]]:
             isinstance(it, ast.Name) and it.id == "pytestmark" for it in node.targets
         ):
             of_module = [number for mark in _calls(node.value) for number in _threats(mark)]
+    of_class = {
+        id(test): [number for mark in node.decorator_list for number in _threats(mark)]
+        for node in tree.body
+        if isinstance(node, ast.ClassDef)
+        for test in node.body
+    }
     for test in ast.walk(tree):
         if isinstance(test, ast.FunctionDef | ast.AsyncFunctionDef) and test.name.startswith("test_"):
             own = [number for mark in test.decorator_list for number in _threats(mark)]
-            if numbers := [*of_module, *own]:
+            if numbers := [*of_module, *of_class.get(id(test), []), *own]:
                 yield test.name, numbers
 
 

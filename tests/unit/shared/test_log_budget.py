@@ -1,6 +1,6 @@
 """Log lines are rationed by kind."""
 
-from shared.log_budget import BURST, TRACEBACK_COST, LogBudget
+from shared.log_budget import BURST, PER_S, TRACEBACK_COST, LogBudget
 
 
 class Clock:
@@ -16,7 +16,7 @@ def test_a_burst_goes_through_and_the_next_line_tells_what_did_not():
     budget = LogBudget(clock)
     assert [budget.take("a") for _ in range(BURST)] == [0] * BURST
     assert [budget.take("a") for _ in range(7)] == [None] * 7
-    clock.now += 1
+    clock.now += 1 / PER_S
     assert budget.take("a") == 7
     assert budget.take("a") is None
 
