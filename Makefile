@@ -4,13 +4,14 @@ BIN := .venv/bin
 SOURCES := protocol shared services tests
 # Test processes, more than cores: tests wait most of the time, for services and for faults to be noticed.
 WORKERS ?= 3
+FUZZ_SECONDS ?= 60
 SYSTEM_PACKAGES ?= nginx-light haproxy chromium redis-server
 
 .DEFAULT_GOAL := help
-.PHONY: help setup system demo test check lint types layers unit interop fuzz chaos soak-hostile test-security bench bench-ingest bench-peers readme constraints clean
+.PHONY: help setup system demo test check lint types layers unit interop fuzz fuzz-coverage chaos soak-hostile test-security bench bench-ingest bench-peers readme constraints clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: .venv/.installed tests/interop/node_modules/.installed ## install all that the others need; harmless to repeat
 
@@ -41,9 +42,15 @@ unit: .venv/.installed ## only the tests that take no more than a moment
 interop: setup system ## only the stock clients, the proxies and the browser
 	$(BIN)/pytest -m interop
 
-fuzz: .venv/.installed ## throw input at the protocol and at the client port, a minute each
-	$(BIN)/python -m tests.fuzz.fuzz_protocol --seconds 60 --target all
-	$(BIN)/python -m tests.fuzz.fuzz_http --seconds 60
+fuzz: .venv/.installed ## throw input at the parsers, the readers, the client port and the state machines, FUZZ_SECONDS=60 each
+	$(BIN)/python -m tests.fuzz.fuzz_protocol --seconds $(FUZZ_SECONDS) --target all
+	$(BIN)/python -m tests.fuzz.fuzz_readers --seconds $(FUZZ_SECONDS) --target all
+	$(BIN)/python -m tests.fuzz.fuzz_http --seconds $(FUZZ_SECONDS)
+	$(BIN)/python -m tests.fuzz.stateful --seconds $(FUZZ_SECONDS)
+
+fuzz-coverage: .venv/.installed ## the same inputs chosen by the code that they reach, with atheris; FUZZ_SECONDS=60 each
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fuzz]'
+	$(BIN)/python -m tests.fuzz.coverage --seconds $(FUZZ_SECONDS) --target all
 
 test-security: .venv/.installed ## a test for every row of the threat table in SECURITY.md
 	$(BIN)/pytest -m threat
@@ -70,7 +77,7 @@ constraints: .venv/.installed ## pin what is installed now
 	$(BIN)/pip freeze --exclude-editable > constraints.txt
 
 clean: ## remove everything that was installed or cached
-	rm -rf .venv tests/interop/node_modules tests/load/peers/node/node_modules tests/load/peers/python/.venv .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .venv tests/interop/node_modules tests/load/peers/node/node_modules tests/load/peers/python/.venv .fuzz .hypothesis soak-report .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
 .venv/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

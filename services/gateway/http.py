@@ -268,6 +268,8 @@ class HttpConnection(asyncio.Protocol):
         except httptools.HttpParserUpgrade as upgrade:
             rest = data[upgrade.args[0] :]
             self._complete = True
+        except httptools.HttpParserCallbackError:
+            raise  # a defect of our own, which must not pass for one of the request
         except httptools.HttpParserError:
             self._raise_error()
             raise HttpError(HTTPStatus.BAD_REQUEST, "malformed request") from None

@@ -330,8 +330,10 @@ class WebSocket(asyncio.Protocol):
                 self._take_fragment(frame)
             case Opcode.CLOSE:
                 self._end(close_reasons.CLIENT_LEFT)
+            case Opcode.PING if self._core.state is State.OPEN:
+                self._send_pending()  # the core has queued the pong: it goes before what later frames are answered
             case Opcode.PING | Opcode.PONG:
-                pass  # the core has queued the pong; heartbeats are Engine.IO's
+                pass  # heartbeats are Engine.IO's
 
     def _take_fragment(self, frame: Frame) -> None:
         assert self._fragments is not None  # the core refuses a continuation of nothing

@@ -20,6 +20,7 @@ from typing import Final
 
 from shared.log import configure_logging
 from shared.names import close_reasons
+from tests.fuzz.fuzzer import Finding
 from tests.support.fakes_http import UPGRADE, FakePort, FakeSocket, masked, read_answers
 
 STATUSES: Final = {100, 101, 200, 204, 400, 403, 404, 408, 413, 414, 415, 426, 431, 503}
@@ -67,10 +68,6 @@ TOKENS: Final = (
 )
 
 
-class Finding(Exception):  # noqa: N818  # it is a result, not an error of this program
-    """Something that must not happen."""
-
-
 class Play:
     """One input: what its clients do, made up from a seed."""
 
@@ -94,17 +91,7 @@ class Play:
         for socket in self.sockets:
             if self.random.random() < 0.7:
                 socket.leave()
-        for _ in range(12):
-            self.port.loop.advance(30)
-        for socket in self.sockets:
-            check_written(socket.written)
-            socket.leave()
-        if not self.port.is_at_rest():
-            raise Finding("something is left of a client that is gone")
-        if any(len(application.closings) != 1 for application in self.port.applications):
-            raise Finding("an application was not told of its end exactly once")
-        if len(self.port.ended) != self.port.server.accepted:
-            raise Finding("not every connection that was opened has ended")
+        check_rest(self.port, self.sockets)
 
     def _step(self) -> None:
         rng = self.random
@@ -193,6 +180,21 @@ class Play:
         return [*lines, "Transfer-Encoding: chunked"], b"".join(chunks) + b"0\r\n" + self.random.choice(
             (b"", b"X: y\r\n")
         ) + b"\r\n"
+
+
+def check_rest(port: FakePort, sockets: list[FakeSocket]) -> None:
+    """Let time pass and all clients go: what they got was whole, everything has ended once, and nothing is left."""
+    for _ in range(12):
+        port.loop.advance(30)
+    for socket in sockets:
+        check_written(socket.written)
+        socket.leave()
+    if not port.is_at_rest():
+        raise Finding("something is left of a client that is gone")
+    if any(len(application.closings) != 1 for application in port.applications):
+        raise Finding("an application was not told of its end exactly once")
+    if len(port.ended) != port.server.accepted:
+        raise Finding("not every connection that was opened has ended")
 
 
 def check_written(data: bytes) -> None:

@@ -1,21 +1,11 @@
 """Fuzz the protocol package: whatever arrives, the answer is a value or a `PeerError`, and memory stays flat.
 
-    python -m tests.fuzz.fuzz_protocol --seconds 60 --target json|msgpack|engineio|connection|all [--seed N] [--atheris]
+    python -m tests.fuzz.fuzz_protocol --seconds 60 --target json|msgpack|engineio|connection|all [--seed N]
 
-Inputs come from a seeded mutator that knows a corpus of packets and the tokens that packets are made of, so a run can
-be repeated from its seed. With `--atheris`, where that package is installed, libFuzzer chooses the inputs by coverage.
 The exit code is 1 if something was found; the input is printed as a Python literal, ready for a unit test.
 """
 
-import argparse
-import gc
-import importlib
-import random
 import sys
-import time
-import tracemalloc
-from collections.abc import Callable
-from dataclasses import dataclass
 from math import inf
 
 import msgpack
@@ -28,21 +18,14 @@ from protocol.socketio.connection import Connection, ConnectionSettings, Connect
 from protocol.socketio.json_parser import JsonParser
 from protocol.socketio.msgpack_parser import MsgpackParser
 from protocol.socketio.parser import Limits, MessageData, Parser, Parsers
+from tests.fuzz import seeds
+from tests.fuzz.fuzzer import SEPARATOR, Finding, Target, cut, main
 from tests.support.decoding import decode_until_refused
 
 PARSERS = Parsers(JsonParser(Limits()), MsgpackParser(Limits()))
 SETTINGS = ConnectionSettings(parsers=PARSERS, max_pending_acks=8, max_unanswered=8)
 SESSIONS = SessionSettings(ping_interval=300, ping_timeout=200)
 PROBING = (State.PROBE_OPEN, State.PROBED)
-SEPARATOR = b"\x00\xff\x00"
-"""Cuts one input into several messages."""
-
-LEAST_ROUNDS = 5
-"""Between the two looks at memory, also on a machine that stood still meanwhile."""
-
-MAX_GROWTH = 256 * 1024
-"""Bytes by which memory may differ between the first rounds and the last ones."""
-
 PLACE = b'{"_placeholder":true,"num":0}'
 JSON_CORPUS = (
     b"0",
@@ -157,60 +140,6 @@ ENGINE_TOKENS = (
 )
 
 
-class Finding(Exception):  # noqa: N818  # it is a result, not an error of this program
-    """An input that broke a promise."""
-
-
-class Mutator:
-    """Makes inputs out of a corpus and tokens; the same seed makes the same ones."""
-
-    def __init__(self, corpus: tuple[bytes, ...], tokens: tuple[bytes, ...], seed: int) -> None:
-        self._corpus = corpus
-        self._tokens = tokens
-        self._random = random.Random(seed)
-
-    def make(self) -> bytes:
-        """Return the next input."""
-        rng = self._random
-        data = bytearray(rng.choice(self._corpus))
-        for _ in range(rng.choice((0, 1, 1, 2, 4, 8))):
-            self._mutate(data)
-        return bytes(data)
-
-    def _mutate(self, data: bytearray) -> None:
-        rng = self._random
-        at = rng.randrange(len(data) + 1)
-        match rng.randrange(7):
-            case 0:
-                data[at:at] = rng.choice(self._tokens)
-            case 1:
-                token = rng.choice(self._tokens)
-                data[at : at + len(token)] = token
-            case 2:
-                del data[at : at + rng.randrange(1, 9)]
-            case 3:
-                data[at : at + 1] = bytes([rng.randrange(256)])
-            case 4:
-                other = rng.choice(self._corpus)
-                data[at:] = SEPARATOR + other
-            case 5:
-                piece = data[at : at + rng.randrange(1, 32)]
-                data[at:at] = piece * rng.randrange(1, 6)
-            case _:
-                data[at:] = rng.choice(self._corpus)[at:]
-
-
-def cut(data: bytes) -> list[MessageData]:
-    """Cut an input into messages; those that start with a zero byte, or are no UTF-8, are binary."""
-    messages: list[MessageData] = []
-    for part in data.split(SEPARATOR):
-        try:
-            messages.append(part[1:] if part.startswith(b"\x00") else part.decode("utf-8", "surrogatepass"))
-        except UnicodeDecodeError:
-            messages.append(part)
-    return messages
-
-
 def check_accepted(parser: Parser, messages: list[MessageData]) -> None:
     """Check that what a parser accepts comes back the same through both."""
     for packet in decode_until_refused(parser, messages):
@@ -284,107 +213,17 @@ def fuzz_connection(data: bytes) -> None:
         raise Finding("a closed connection keeps something")
 
 
-@dataclass(frozen=True)
-class Target:
-    """What is fuzzed, and what its inputs are made of."""
-
-    run: Callable[[bytes], None]
-    corpus: tuple[bytes, ...]
-    tokens: tuple[bytes, ...]
-
-
 CONNECTION_CORPUS = (
-    *(b"0" + SEPARATOR + item for item in JSON_CORPUS),
-    *(MSGPACK_CORPUS[0] + SEPARATOR + item for item in MSGPACK_CORPUS),
+    *(b"0" + SEPARATOR + item for item in (*JSON_CORPUS, *seeds.JSON)),
+    *(MSGPACK_CORPUS[0] + SEPARATOR + item for item in (*MSGPACK_CORPUS, *seeds.MSGPACK)),
 )
 TARGETS = {
-    "json": Target(fuzz_json, JSON_CORPUS, JSON_TOKENS),
-    "msgpack": Target(fuzz_msgpack, MSGPACK_CORPUS, MSGPACK_TOKENS),
-    "engineio": Target(fuzz_engineio, ENGINE_CORPUS, ENGINE_TOKENS),
+    "json": Target(fuzz_json, (*JSON_CORPUS, *seeds.JSON), JSON_TOKENS),
+    "msgpack": Target(fuzz_msgpack, (*MSGPACK_CORPUS, *seeds.MSGPACK), MSGPACK_TOKENS),
+    "engineio": Target(fuzz_engineio, (*ENGINE_CORPUS, *seeds.ENGINEIO), ENGINE_TOKENS),
     "connection": Target(fuzz_connection, CONNECTION_CORPUS, (*JSON_TOKENS, *MSGPACK_TOKENS, SEPARATOR)),
 }
 
 
-@dataclass(frozen=True)
-class Summary:
-    """How a run went."""
-
-    inputs: int
-    growth: int
-    failure: str | None = None
-
-
-def say(line: str) -> None:
-    """Tell how it goes."""
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
-
-
-def attempt(target: Target, data: bytes) -> str | None:
-    """Run one input; return what is wrong with it, if anything."""
-    try:
-        target.run(data)
-    except Exception as error:  # noqa: BLE001  # any other exception is exactly what is looked for
-        return f"{data!r}: {type(error).__name__} {error}"
-    return None
-
-
-def run_target(name: str, seconds: float, seed: int) -> Summary:
-    """Fuzz one target for a while; stop at the first finding. Memory is compared after a warm-up of a fifth."""
-    target = TARGETS[name]
-    mutator = Mutator(target.corpus, target.tokens, seed)
-    start = time.monotonic()
-    inputs, base, told, rounds = 0, 0, start, 0
-    tracemalloc.start()
-    try:
-        while (now := time.monotonic()) < start + seconds or rounds < LEAST_ROUNDS:
-            for _ in range(200):
-                data = mutator.make()
-                failure = attempt(target, data)
-                inputs += 1
-                if failure is not None:
-                    return Summary(inputs, 0, failure)
-            if base:
-                rounds += 1
-            elif now > start + seconds / 5:
-                gc.collect()
-                base = tracemalloc.get_traced_memory()[0]
-            if now > told + 10:
-                told = now
-                say(f"{name}: {inputs} inputs, {tracemalloc.get_traced_memory()[0] >> 10} KiB")
-        gc.collect()
-        growth = tracemalloc.get_traced_memory()[0] - base
-    finally:
-        tracemalloc.stop()
-    return Summary(inputs, growth, f"memory grew by {growth} bytes" if growth > MAX_GROWTH else None)
-
-
-def run_atheris(name: str, seconds: int) -> None:
-    """Let libFuzzer choose the inputs by coverage; it ends the process itself."""
-    atheris = importlib.import_module("atheris")
-    atheris.instrument_all()
-    atheris.Setup([sys.argv[0], f"-max_total_time={seconds}"], TARGETS[name].run)
-    atheris.Fuzz()
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command line."""
-    parser = argparse.ArgumentParser(description="Fuzz the protocol package.")
-    parser.add_argument("--seconds", type=float, default=60, help="for each target")
-    parser.add_argument("--target", choices=[*TARGETS, "all"], default="all")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--atheris", action="store_true", help="choose inputs by coverage; one target only")
-    options = parser.parse_args(arguments)
-    if options.atheris:
-        run_atheris(options.target, int(options.seconds))
-        return 0
-    failed = 0
-    for name in TARGETS if options.target == "all" else [options.target]:
-        summary = run_target(name, options.seconds, options.seed)
-        say(f"{name}: {summary.inputs} inputs, memory {summary.growth:+d} bytes, {summary.failure or 'nothing found'}")
-        failed += summary.failure is not None
-    return 1 if failed else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(TARGETS, "Fuzz the protocol package."))

@@ -5,7 +5,8 @@ import pytest
 from services.gateway.server import Server
 from services.gateway.upgrade import Probe
 from tests.fuzz import fuzz_http
-from tests.fuzz.fuzz_http import Finding, Play, check_written, run
+from tests.fuzz.fuzz_http import Play, check_written, run
+from tests.fuzz.fuzzer import Finding
 from tests.support.fakes_http import FakePort
 
 

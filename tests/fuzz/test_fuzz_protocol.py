@@ -3,13 +3,13 @@
 import pytest
 
 from protocol.errors import PeerError, UsageError
-from tests.fuzz import fuzz_protocol
-from tests.fuzz.fuzz_protocol import TARGETS, Mutator, Target, run_target
+from tests.fuzz.fuzz_protocol import TARGETS
+from tests.fuzz.fuzzer import Mutator, Target, main, run_target
 
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_a_short_run_finds_nothing(name: str) -> None:
-    summary = run_target(name, seconds=2, seed=20_251_122)
+    summary = run_target(name, TARGETS[name], seconds=1, seed=20_251_122)
     assert summary.failure is None
     assert summary.inputs > 1_000
 
@@ -21,32 +21,26 @@ def test_the_same_seed_makes_the_same_inputs() -> None:
 
 
 @pytest.mark.parametrize("error", [KeyError, RecursionError, UsageError, PeerError])
-def test_any_error_that_gets_out_of_a_target_is_a_finding(
-    monkeypatch: pytest.MonkeyPatch, error: type[Exception]
-) -> None:
+def test_any_error_that_gets_out_of_a_target_is_a_finding(error: type[Exception]) -> None:
     def fail(data: bytes) -> None:
         if b"5" in data:
             raise error("planted")
 
     target = TARGETS["json"]
-    monkeypatch.setitem(fuzz_protocol.TARGETS, "planted", Target(fail, target.corpus, target.tokens))
-    summary = run_target("planted", seconds=2, seed=1)
+    summary = run_target("planted", Target(fail, target.corpus, target.tokens), seconds=2, seed=1)
     assert summary.failure is not None
     assert error.__name__ in summary.failure
 
 
-def test_memory_that_grows_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_that_grows_is_a_finding() -> None:
     kept: list[bytes] = []
-    monkeypatch.setitem(
-        fuzz_protocol.TARGETS,
-        "planted",
-        Target(lambda _data: kept.append(bytes(100_000)), TARGETS["json"].corpus, TARGETS["json"].tokens),
-    )
-    summary = run_target("planted", seconds=0.5, seed=1)
+    target = TARGETS["json"]
+    planted = Target(lambda _data: kept.append(bytes(100_000)), target.corpus, target.tokens)
+    summary = run_target("planted", planted, seconds=0.5, seed=1)
     assert summary.failure is not None
     assert "memory" in summary.failure
 
 
 def test_the_command_line_runs_one_target(capsys: pytest.CaptureFixture[str]) -> None:
-    assert fuzz_protocol.main(["--seconds", "0.2", "--target", "engineio"]) == 0
+    assert main(TARGETS, "Fuzz.", ["--seconds", "0.2", "--target", "engineio"]) == 0
     assert "engineio" in capsys.readouterr().out
