@@ -138,7 +138,9 @@ class Sessions:
         self._resume = resume
         self._beat = beat
         self._open: dict[str, Session] = {}
-        self._touch_due: deque[tuple[float, Session]] = deque()
+        self._touch_due: deque[tuple[float, str, str]] = (
+            deque()
+        )  # when, pid, owner: sessions that end are let go at once
         self._unsaved: dict[Session, bytes] = {}
         self._changed = asyncio.Event()
         self._away = False
@@ -248,30 +250,33 @@ class Sessions:
 
     def _admit(self, session: Session) -> None:
         self._open[session.pid] = session
-        self._touch_due.append((asyncio.get_running_loop().time() + TOUCH_S, session))
+        self._touch_due.append((asyncio.get_running_loop().time() + TOUCH_S, session.pid, session.owner))
 
     async def _save_changes(self) -> None:
         while True:
             await self._changed.wait()
-            batch = [(session, self._unsaved.pop(session)) for session in list(islice(self._unsaved, BATCH))]
-            if not self._unsaved:
-                self._changed.clear()
-            calls: list[tuple[list[str], list[str | bytes | int]]] = [
-                ([redis_keys.session(it.pid)], [it.owner, self._lifetime_ms, it.user or "", record])
-                for it, record in batch
-            ]
-            try:
-                replies = await self._bus.run_scripts("save_session", calls)
-            except BusUnavailableError:
-                self._keep_unsaved(batch)
-                raise
-            self._away = False
-            for (session, _), stored in zip(batch, replies, strict=True):
-                if not stored and session.is_open:
-                    session.outbox.link.end(MOVED)
-                elif session not in self._unsaved:
-                    session.pending = False
-                    self._release(session)
+            await self._save_batch()
+
+    async def _save_batch(self) -> None:
+        batch = [(session, self._unsaved.pop(session)) for session in list(islice(self._unsaved, BATCH))]
+        if not self._unsaved:
+            self._changed.clear()
+        calls: list[tuple[list[str], list[str | bytes | int]]] = [
+            ([redis_keys.session(it.pid)], [it.owner, self._lifetime_ms, it.user or "", record])
+            for it, record in batch
+        ]
+        try:
+            replies = await self._bus.run_scripts("save_session", calls)
+        except BusUnavailableError:
+            self._keep_unsaved(batch)
+            raise
+        self._away = False
+        for (session, _), stored in zip(batch, replies, strict=True):
+            if not stored and session.is_open:
+                session.outbox.link.end(MOVED)
+            elif session not in self._unsaved:
+                session.pending = False
+                self._release(session)
 
     def _keep_unsaved(self, batch: list[tuple[Session, bytes]]) -> None:
         for session, record in batch:
@@ -300,10 +305,11 @@ class Sessions:
             now = loop.time()
             touched: list[Session] = []
             while self._touch_due and self._touch_due[0][0] <= now:
-                _, session = self._touch_due.popleft()
-                if session.is_open:
+                _, pid, owner = self._touch_due.popleft()
+                session = self._open.get(pid)
+                if session is not None and session.owner == owner:
                     touched.append(session)
-                    self._touch_due.append((now + TOUCH_S, session))
+                    self._touch_due.append((now + TOUCH_S, pid, owner))
             for session in touched:
                 session.touches += 1
                 if session.touches % 2 == 0:

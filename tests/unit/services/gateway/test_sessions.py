@@ -1,6 +1,7 @@
 """Sessions in a real Valkey: kept before the client hears, one owner each, nobody waits for a Redis that is away."""
 
 import asyncio
+import gc
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -222,6 +223,20 @@ async def test_who_is_cut_off_can_come_back_for_as_long_as_promised(running: Run
     left_ms = await bus._client.pttl(redis_keys.session(session.pid))
     assert 150_000 < left_ms <= 180_000
     assert await running.sessions.take(session.pid, "o", None) == session.record()
+
+
+@pytest.mark.threat("T30")
+async def test_sessions_whose_connections_ended_cost_the_gateway_nothing(running: Running) -> None:
+    def kept() -> int:
+        gc.collect()
+        return sum(isinstance(it, Session) for it in gc.get_objects())
+
+    before = kept()
+    for _ in range(200):
+        _, session = running.begin()
+        running.sessions.end(session, for_good=False)
+    del session
+    await eventually(kept, "let go, though they can be taken for minutes", lambda count: count <= before)
 
 
 @pytest.mark.parametrize(("token_of", "found"), [("alice", True), ("bob", False), (None, False)])
