@@ -8,7 +8,7 @@ import dataclasses
 import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Annotated, Any, Final, Literal, TypeVar, get_type_hints
+from typing import Annotated, Any, Final, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -144,7 +144,7 @@ def _read(kind: type[T], environment: Mapping[str, str]) -> tuple[T, list[str]]:
             values[field.name] = _convert(text, hints[field.name])
         except msgspec.ValidationError as error:
             hint = _KUBERNETES_HINT if text.startswith(_SERVICE_ADDRESS) else ""
-            problems.append(f"{name}={_shown(name, text)}: {_plain(error)}{hint}")
+            problems.append(f"{name}={_shown(name, text)}: {_plain(error, hints[field.name])}{hint}")
     made = kind(**values)
     check = getattr(made, "problems", None)
     return made, problems + (check() if check is not None else [])
@@ -168,7 +168,9 @@ def _convert(text: str, kind: Any) -> object:  # noqa: ANN401 - a type expressio
     return msgspec.convert(text, kind, strict=False)
 
 
-def _plain(error: msgspec.ValidationError) -> str:
+def _plain(error: msgspec.ValidationError, kind: Any) -> str:  # noqa: ANN401 - a type expression
+    if get_origin(kind) is Literal:
+        return "one of " + ", ".join(map(str, get_args(kind)))
     return str(error).split(" - at ", 1)[0].replace("`", "")
 
 

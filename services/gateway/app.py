@@ -86,11 +86,10 @@ class GatewayApp:
         await keep_trying("trade-feed-start", self._trades.start)
         await self._catalogue.start()
         await self._revocations.start()
-        await self._keys.start()
         tasks.spawn("price-feed", self._prices.run())
         self._runtime.health.add_check("prices", self._prices.check)
         self._runtime.health.add_check("keys", self._keys.check)
-        tasks.spawn("keys", self._keys.run())
+        tasks.spawn("keys", self._fetch_keys())
         tasks.spawn("revocations", self._revocations.run(lambda _revoked: self._tokens.end_revoked()))
         tasks.spawn("trade-feed", self._trades.run())
         tasks.spawn("catalogue", self._catalogue.run())
@@ -106,6 +105,11 @@ class GatewayApp:
         port = await self._server.start(settings.gateway_host, settings.gateway_port)
         self._address = f"{settings.gateway_host}:{port}"
         log.info("listening", address=self._address, path=SOCKET_IO_PATH)
+
+    async def _fetch_keys(self) -> None:
+        """Clients come in meanwhile; those with a token are asked to come back, and readiness says why."""
+        await self._keys.start()
+        await self._keys.run()
 
     async def stop(self) -> None:
         """Let clients go."""
@@ -238,7 +242,10 @@ class GatewayApp:
             settings.max_delay_seconds,
         )
         limits = UserLimits(
-            settings.max_connections_per_user, settings.rate_limit_user, settings.max_subscriptions_per_user
+            settings.max_connections_per_user,
+            settings.rate_limit_user,
+            settings.max_subscriptions_per_user,
+            settings.user_limit_grace_ms / 1000,
         )
         self._users = Users(asyncio.get_running_loop(), runtime.bus, runtime.instance, limits)
 

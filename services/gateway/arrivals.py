@@ -314,8 +314,11 @@ class Arrivals:
 
     def _join(self, member: Member, room: str, number: int, position: int) -> None:
         """Join a room of the log, or have its entries join what the client is still being given."""
+        outbox = member.subscriptions.outbox
         if member.missed is None:
-            self._hub.join(room, member.subscriptions.outbox)
+            if outbox.behind and room not in outbox.rooms:
+                outbox.log_joined = {**(outbox.log_joined or {}), room: self._feed.next_index}
+            self._hub.join(room, outbox)
         else:
             member.missed.want(room, number, position)
 

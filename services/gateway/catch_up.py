@@ -67,10 +67,13 @@ class CatchUp:
     def _replay(self, member: Outbox, position: int) -> None:
         chunk: list[bytes] = []
         size = 0
+        joined = member.log_joined or {}
         for entry in self._window.since(position, member.rooms):
             if member.behind:
                 member.log_position = entry.index
                 return
+            if entry.index < joined.get(entry.room, 0):
+                continue  # from before it joined
             frame = self._window.frame(entry, member.parser, member.recovers)
             chunk.append(frame)
             size += len(frame)
@@ -78,6 +81,8 @@ class CatchUp:
                 self._hand_over(member, chunk)
                 chunk, size = [], 0
         self._hand_over(member, chunk)
+        if not member.behind:
+            member.log_joined = None
 
     def _hand_over(self, member: Outbox, frames: list[bytes]) -> None:
         if frames:

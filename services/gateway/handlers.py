@@ -28,7 +28,7 @@ from services.gateway.users import SCOPE, Users
 from services.gateway.windows import Windows
 from shared.log import get_logger
 from shared.names import error_codes, events
-from shared.names.close_reasons import KEYS_AWAITED, CloseReason
+from shared.names.close_reasons import KEYS_AWAITED, USER_FULL, CloseReason
 from shared.names.error_codes import ErrorCode
 from shared.names.events import ClientEvent
 
@@ -37,6 +37,9 @@ log = get_logger(__name__)
 PRICE_OPTIONS: Final = frozenset({"deliver", "max_hz"})
 OTHER_EVENT: Final = "other"
 """Metric label and rate limit of every event that does not exist: clients must not make either grow."""
+
+_COME_BACK: Final = {error_codes.KEYS_AWAITED: KEYS_AWAITED, error_codes.CONNECTIONS_HELD: USER_FULL}
+"""What a CONNECT fails for today, and may not in a moment."""
 
 ERRORS: Final = "error:"
 """With a code behind it, the rate limit of that error's events: a flood is not answered by a flood, and is told so."""
@@ -105,8 +108,8 @@ class Handlers:
             self._arrivals.connect(client, namespace, auth, ClientLimits(self._rates))
         except RequestError as error:
             self._count_error(error.error)
-            if error.error is error_codes.KEYS_AWAITED:  # a refusal would keep it away for good
-                client.connection.end(KEYS_AWAITED)
+            if error.error in _COME_BACK:  # a refusal would keep it away for good
+                client.connection.end(_COME_BACK[error.error])
             else:
                 client.refuse(namespace, error.error.message, error.payload)
 

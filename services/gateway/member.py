@@ -18,10 +18,10 @@ class Member:
         presence: its place among its user's connections.
         session: what it can come back to, if it wants.
         subscriptions: what it gets.
-        warned: whether it was told that its token expires.
+        warn_at: seconds before its token expires at which it is told so; None when it has been.
     """
 
-    __slots__ = ("identity", "limits", "missed", "presence", "session", "subscriptions", "warned")
+    __slots__ = ("identity", "limits", "missed", "presence", "session", "subscriptions", "warn_at")
 
     def __init__(self, subscriptions: Subscriptions, limits: ClientLimits, session: Session | None) -> None:
         self.identity: Identity | None = None
@@ -30,4 +30,4 @@ class Member:
         self.presence: Presence | None = None
         self.session = session
         self.subscriptions = subscriptions
-        self.warned = False
+        self.warn_at: float | None = None

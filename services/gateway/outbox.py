@@ -46,6 +46,7 @@ class Outbox:
             while it was behind, or sent outside its window.
         owed_batches: the same for batches.
         owes_market: whether it missed a batch of the whole market; `Windows` makes good for it.
+        log_joined: room -> index of the first log entry that is its, where it joined while it was behind.
         log_position: index of the first log entry that it did not get, or `NOT_BEHIND`.
         pace: how often it gets prices; None for a client that never fell behind.
         member: what the application keeps of it beside.
@@ -57,6 +58,7 @@ class Outbox:
         "_queued_bytes",
         "behind",
         "link",
+        "log_joined",
         "log_position",
         "member",
         "owed_batches",
@@ -84,6 +86,7 @@ class Outbox:
         self.owed_prices: dict[str, int] | None = None
         self.owed_batches: dict[str, int] | None = None
         self.owes_market = False
+        self.log_joined: dict[str, int] | None = None
         self.log_position = NOT_BEHIND
         self.pace: Pace | None = None
         self.member: object = None
@@ -156,6 +159,7 @@ class Outbox:
         self.behind = False
         self.owed_prices = self.owed_batches = None
         self.owes_market = False
+        self.log_joined = None
         self.log_position = NOT_BEHIND
         self.pace = self.member = None
 

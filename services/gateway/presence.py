@@ -90,15 +90,17 @@ class User:
         presences: its connections here, oldest first.
         others: gateway -> what it has, as Redis said last.
         told_subscriptions: of those here, as Redis was told last.
+        full_since: when somebody first came who was one too many, if no connection has ended since.
     """
 
-    __slots__ = ("_bucket", "others", "presences", "told_subscriptions", "user_id")
+    __slots__ = ("_bucket", "full_since", "others", "presences", "told_subscriptions", "user_id")
 
     def __init__(self, user_id: str) -> None:
         self.user_id = user_id
         self.presences: list[Presence] = []
         self.others = NOWHERE
         self.told_subscriptions = 0
+        self.full_since: float | None = None
         self._bucket: TokenBucket | None = None
 
     @property

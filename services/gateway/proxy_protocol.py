@@ -69,17 +69,20 @@ def _read_v1(data: bytes) -> ProxyHeader | None:
     fields = line.decode("latin-1").split(" ")
     if fields[1] == "UNKNOWN":
         return ProxyHeader(None, size)
-    if len(fields) != _V1_FIELDS or fields[1] not in ("TCP4", "TCP6"):
+    if (
+        len(fields) != _V1_FIELDS or fields[1] not in ("TCP4", "TCP6") or b"%" in line
+    ):  # no scopes: they name interfaces
         raise ProxyHeaderError
     _, family, source, target, *ports = fields
     kind = IPv4Address if family == "TCP4" else IPv6Address
     try:
-        kind(source), kind(target)
+        address = kind(source)
+        kind(target)
     except AddressValueError:
         raise ProxyHeaderError from None
     if not all(port.isascii() and port.isdigit() and int(port) <= _MAX_PORT for port in ports):
         raise ProxyHeaderError
-    return ProxyHeader(source, size)
+    return ProxyHeader(str(address), size)
 
 
 def _read_v2(data: bytes) -> ProxyHeader | None:

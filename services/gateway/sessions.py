@@ -262,8 +262,7 @@ class Sessions:
         if not self._unsaved:
             self._changed.clear()
         calls: list[tuple[list[str], list[str | bytes | int]]] = [
-            ([redis_keys.session(it.pid)], [it.owner, self._lifetime_ms, it.user or "", record])
-            for it, record in batch
+            ([redis_keys.session(it.pid)], [it.owner, self._lifetime_ms, it.user or "", record]) for it, record in batch
         ]
         try:
             replies = await self._bus.run_scripts("save_session", calls)

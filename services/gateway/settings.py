@@ -6,9 +6,14 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
+from shared.names.events import ClientEvent
 from shared.rights import SymbolPatterns
 from shared.settings import NotNegative, Port, Positive, setting
 
+_CHECKED: Final = (ClientEvent.AUTHENTICATE, ClientEvent.AUTH_REFRESH)
+_CHECKS_A_SECOND: Final = 1.0
+_KNOWN_EVENTS: Final = frozenset(ClientEvent)
+_is_origin: Final = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[^/?#\s]+", re.IGNORECASE).fullmatch
 _is_cookie_name: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]*").fullmatch
 """A token (RFC 9110 section 5.6.2), or nothing."""
 
@@ -87,7 +92,10 @@ class GatewaySettings:
     rate_limit_default: Positive = setting(10, "events a second per connection and event name", "1/s")
     rate_limit_burst: Positive = setting(50, "events at once, per connection and event name")
     rate_limits: tuple[str, ...] = setting(
-        ("authenticate=1", "auth:refresh=1"), "other rates by event, such as `authenticate=1,subscribe:price=20`", "1/s"
+        (),
+        "other rates by event, such as `subscribe:price=20,subscribe:trades=20`",
+        "1/s",
+        shown_default="authenticate=1,auth:refresh=1",
     )
     rate_limit_user: NotNegative = setting(
         50, "events of one user over all its connections in the cluster; four times as many at once; 0: no limit", "1/s"
@@ -102,6 +110,11 @@ class GatewaySettings:
     max_subscriptions: Positive = setting(200, "price, trade and chart subscriptions of one connection")
     max_connections_per_user: NotNegative = setting(
         10, "of one user in the whole cluster; a token's `connections` counts instead, if it has it; 0: no limit"
+    )
+    user_limit_grace_ms: NotNegative = setting(
+        45_000,
+        "a client above that limit is asked to come back for so long, then refused: former ones may be dead",
+        "ms",
     )
     max_subscriptions_per_user: NotNegative = setting(
         1_000, "price, trade and chart subscriptions of one user over all its connections; 0: no limit"
@@ -122,6 +135,11 @@ class GatewaySettings:
             SymbolPatterns(self.symbols)
         except ValueError as error:
             found.append(f"SYMBOLS: {error}")
+        found += [
+            f"ALLOWED_ORIGINS: {origin!r} is no origin, such as https://app.example.com; `*` is any"
+            for origin in self.allowed_origins
+            if not _is_origin(origin)
+        ]
         if not _is_cookie_name(self.sticky_cookie):
             found.append(f"STICKY_COOKIE={self.sticky_cookie!r}: not the name of a cookie")
         return found
@@ -133,14 +151,16 @@ class GatewaySettings:
         return (self.connect_timeout_ms or default) / 1000
 
     def event_rates(self) -> dict[str, float]:
-        """`RATE_LIMITS` as event -> events a second.
+        """`RATE_LIMITS` as event -> events a second, beside those that check a token: once a second if it does not say.
 
         Raises:
             ValueError: an item is not `event=rate` with a positive rate.
         """
-        rates = {}
+        rates: dict[str, float] = dict.fromkeys(_CHECKED, _CHECKS_A_SECOND)
         for item in self.rate_limits:
             event, _, rate = item.rpartition("=")
+            if event and event not in _KNOWN_EVENTS:
+                raise ValueError(f"{event!r} is no event that clients send")
             try:
                 rates[event] = float(rate)
             except ValueError:

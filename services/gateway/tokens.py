@@ -22,7 +22,10 @@ from shared.names.events import NAMESPACE, ServerEvent
 log = get_logger(__name__)
 
 WARNING_S: Final = 60
-"""A client is told so long before its token expires."""
+"""A client is told so long before its token expires; where it lives for less than twice as long, at half its life."""
+
+SHORTEST_LIFE_S: Final = 1.0
+"""What ends sooner is not worth a word."""
 
 
 class Verifier(Protocol):
@@ -96,7 +99,11 @@ class Tokens:
     def watch(self, client: Client, member: Member) -> None:
         """A client has taken an identity, or a newer token of the one that it had."""
         self._holders[client] = member
-        member.warned = False
+        if (
+            member.identity is not None
+        ):  # at half its life at most: a client that brings the same again is not told at once
+            left = self._left(member.identity)
+            member.warn_at = min(WARNING_S, left / 2) if left >= SHORTEST_LIFE_S else None
         self.look(client)
 
     def forget(self, client: Client) -> None:
@@ -114,11 +121,11 @@ class Tokens:
             client.emit(NAMESPACE, ServerEvent.AUTH_EXPIRED, {"exp": exp})
             client.end(TOKEN_EXPIRED)
             return
-        if left <= WARNING_S and not member.warned:
-            member.warned = True
+        if member.warn_at is not None and left <= member.warn_at:
+            member.warn_at = None
             client.emit(NAMESPACE, ServerEvent.AUTH_EXPIRING, {"exp": exp})
         # The wall clock may jump meanwhile: so it is looked at again then, and the rest is waited for.
-        client.wake_after(left + self._grace_s if member.warned else left - WARNING_S)
+        client.wake_after(left + self._grace_s if member.warn_at is None else left - member.warn_at)
 
     def _left(self, identity: Identity) -> float:
         """Seconds until a token expires."""

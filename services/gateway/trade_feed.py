@@ -90,6 +90,11 @@ class TradeFeed:
         owed = next(self._fanout.window.since(log_position, [room]), None)
         return self._cursor.positions[number] if owed is None else owed.position - 1
 
+    @property
+    def next_index(self) -> int:
+        """Of the entry that is read next, in the window."""
+        return self._fanout.window.next_index
+
     def trades_log(self, symbol: str) -> int:
         """The number of the log that holds a symbol's trades."""
         return redis_keys.shard_of(symbol, self._shards)

@@ -53,11 +53,13 @@ class UserLimits(NamedTuple):
         connections: where the token does not say it.
         event_rate: events a second.
         subscriptions: prices, trades and charts.
+        grace_s: a client above `connections` is asked to come back for so long, since former ones of it may be dead.
     """
 
     connections: int
     event_rate: float
     subscriptions: int
+    grace_s: float = 0.0
 
 
 class Users:
@@ -106,6 +108,10 @@ class Users:
             return
         name = None if pid is None else _name(pid)
         if all(presence.name != name for presence in user.presences):
+            now = self._loop.time()
+            user.full_since = now if user.full_since is None else user.full_since
+            if now - user.full_since < self._limits.grace_s:
+                raise RequestError(error_codes.CONNECTIONS_HELD, limit=int(limit), actual=here + 1)
             self.refused[CONNECTIONS] += 1
             raise _too_many(limit, here + 1)
 
@@ -154,6 +160,7 @@ class Users:
         if not presence.is_gone:
             presence.is_gone = True
             presence.user.presences.remove(presence)
+            presence.user.full_since = None
             self._changed[presence.user] = None
 
     def take(self, presence: Presence | None, now: float) -> float:

@@ -22,6 +22,9 @@ from shared.log import get_logger
 log = get_logger(__name__)
 
 REFRESH_S: Final = 600.0
+FIRST_CAP_S: Final = 5.0
+"""Longest pause while there are no keys at all."""
+
 GAP_S: Final = 30.0
 MAX_DOCUMENT_BYTES: Final = 65_536
 MAX_MISSED: Final = 1_000
@@ -99,7 +102,7 @@ class KeySource:
 
     async def start(self) -> None:
         """Return when there are keys: tries until there are."""
-        backoff = Backoff(base=self._pace.first, cap=self._pace.gap, random=random.random)
+        backoff = Backoff(base=self._pace.first, cap=min(FIRST_CAP_S, self._pace.gap), random=random.random)
         while not self._fetched:
             if not await self._refresh():
                 await asyncio.sleep(backoff.next_delay())

@@ -65,6 +65,9 @@ TOKEN_REVOKED: Final = CloseReason(4403, "token_revoked", "the token, or its use
 KEYS_AWAITED: Final = CloseReason(
     1013, "awaiting_keys", "the token names a key that is being fetched from `JWT_JWKS_URL`; the client tries again"
 )
+USER_FULL: Final = CloseReason(
+    1013, "user_full", "the user has `MAX_CONNECTIONS_PER_USER`, of which some may be dead; the client tries again"
+)
 KICKED: Final = CloseReason(None, "kicked", "told to leave by DISCONNECT", reconnect=False)
 
 ALL: Final = (
@@ -87,5 +90,6 @@ ALL: Final = (
     TOKEN_EXPIRED,
     TOKEN_REVOKED,
     KEYS_AWAITED,
+    USER_FULL,
     KICKED,
 )

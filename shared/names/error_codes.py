@@ -30,7 +30,9 @@ _RETRIES: Final = {1: Retry.CHANGED, 2: Retry.CHANGED, 3: Retry.LATER, 4: Retry.
 
 
 RATE_LIMITED: Final = ErrorCode(
-    101, "Rate limit exceeded", 'too many of this event, or with `scope: "user"` of all; `retry_after_ms` says when'
+    101,
+    "Rate limit exceeded",
+    'too many of this event (`RATE_LIMIT_DEFAULT`, `RATE_LIMITS`), or with `scope: "user"` of all; `retry_after_ms` says when',  # noqa: E501 - one table cell
 )
 UNKNOWN_EVENT: Final = ErrorCode(102, "Unknown event", "no such event; see the table of events")
 BAD_ARGUMENT: Final = ErrorCode(103, "Bad argument", "`field` is missing, has the wrong type or is out of range")
@@ -63,6 +65,11 @@ KEYS_AWAITED: Final = ErrorCode(
 TOO_MANY_DELAYED: Final = ErrorCode(
     304, "Too many delayed symbols", "`DELAYED_PRICES_BYTES` holds the prices of no more at this gateway"
 )
+CONNECTIONS_HELD: Final = ErrorCode(
+    305,
+    "Too many connections for now",
+    "of this user, but some may be dead; at CONNECT the connection is closed and the client tries again, and after `USER_LIMIT_GRACE_MS` it is refused (403)",  # noqa: E501 - one table cell
+)
 AUTHENTICATION_FAILED: Final = ErrorCode(401, "Authentication failed", "the token is refused; `reason` says why")
 AUTHENTICATION_REQUIRED: Final = ErrorCode(402, "Authentication required", "`AUTH_MODE=required` and no token given")
 CONNECTION_LIMIT: Final = ErrorCode(
@@ -88,6 +95,7 @@ ALL: Final = (
     TOO_MANY_CHARTS,
     KEYS_AWAITED,
     TOO_MANY_DELAYED,
+    CONNECTIONS_HELD,
     AUTHENTICATION_FAILED,
     AUTHENTICATION_REQUIRED,
     CONNECTION_LIMIT,

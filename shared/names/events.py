@@ -63,7 +63,10 @@ class ServerEvent(_Named):
         "authenticated",
         "`{sub, role, exp, symbols?, max_hz?, delay_s?}`: after either kind of authentication; the last three where the token restricts them",  # noqa: E501 - one table cell
     )
-    AUTH_EXPIRING = ("auth:expiring", "`{exp}`: the token expires within a minute: send `auth:refresh`")
+    AUTH_EXPIRING = (
+        "auth:expiring",
+        "`{exp}`: the token expires within a minute (half-way, if it lives for less than two): send `auth:refresh` with a newer one",  # noqa: E501 - one table cell
+    )
     AUTH_EXPIRED = (
         "auth:expired",
         "`{exp}`: it has expired and nobody replaced it: the connection is closed next, and the stock client comes back with what its `auth` function gives it",  # noqa: E501 - one table cell

@@ -97,6 +97,7 @@ ALL: Final = frozenset(
         "UPSTREAM_KEEP_MINUTES",
         "UPSTREAM_STREAMS",
         "UPSTREAM_TRIM",
+        "USER_LIMIT_GRACE_MS",
         "WRITE_TIMEOUT_MS",
     }
 )

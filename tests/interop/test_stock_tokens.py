@@ -31,7 +31,7 @@ async def test_an_expired_token_brings_the_client_back_with_a_new_one_and_nothin
     gateway: Service, clients: Clients, kind: Kind
 ) -> None:
     client = await clients.make(kind)
-    await client.connect(gateway.url, {"$turns": [{"token": make(2)}, {"token": make(3600)}]})
+    await client.connect(gateway.url, {"$turns": [{"token": make(5)}, {"token": make(3600)}]})
     assert await client.life("connect") == [False]
     assert (await client.ask("subscribe:trades", "BTC-USDT"))["ok"]
     assert (await client.event("auth:expiring"))[0]["exp"]
@@ -60,11 +60,11 @@ async def test_a_token_replaced_in_time_leaves_the_connection_as_it_is(
     gateway: Service, clients: Clients, kind: Kind
 ) -> None:
     client = await clients.make(kind)
-    await client.connect(gateway.url, {"token": make(2)})
+    await client.connect(gateway.url, {"token": make(5)})
     await client.event("auth:expiring")
     answer = await client.ask("auth:refresh", make(3600))
     assert answer["ok"]
     assert answer["unsubscribed"] == []
-    await asyncio.sleep(3.5)  # past the end of the first token and its grace
+    await asyncio.sleep(5)  # past the end of the first token and its grace
     assert client.lives("disconnect") == 0
     assert (await client.ask("subscribe:trades", "BTC-USDT"))["ok"]

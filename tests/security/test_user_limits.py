@@ -37,7 +37,11 @@ def login(user: str = USER) -> dict[str, Json]:
 
 async def start(cluster: Cluster, **settings: str) -> list[Service]:
     await cluster.start(
-        *["gateway"] * GATEWAYS, MAX_CONNECTIONS_PER_USER=str(CONNECTIONS), PRICE_BATCH_AUDIENCE="off", **settings
+        *["gateway"] * GATEWAYS,
+        MAX_CONNECTIONS_PER_USER=str(CONNECTIONS),
+        USER_LIMIT_GRACE_MS="0",
+        PRICE_BATCH_AUDIENCE="off",
+        **settings,
     )
     return cluster.services
 

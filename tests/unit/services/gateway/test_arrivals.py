@@ -418,3 +418,21 @@ def test_a_client_that_leaves_delayed_data_behind_leaves_nothing(parts: GatewayP
     peer.connection.end(PEER_GONE)
     assert parts.delayed_prices.clients == 0
     assert len(parts.hub) == 0
+
+
+@pytest.mark.threat("T25")
+def test_who_joins_while_it_is_behind_gets_nothing_from_before(parts: GatewayParts) -> None:
+    peer = Peer(parts)
+    peer.join()
+    peer.ask("subscribe:trades", "OLD")
+    peer.stall()
+    peer.outbox.fall_behind()
+    parts.trade("OLD", make_trade(1, "OLD"))
+    parts.trade(SYMBOL, make_trade(2))
+    parts.notification("alice", make_trade(3))
+    peer.tell("subscribe:trades", SYMBOL)
+    peer.tell("authenticate", make_token("alice"))
+    parts.trade(SYMBOL, make_trade(4))
+    parts.notification("alice", make_trade(5))
+    peer.drain()
+    assert [event[1]["id"] for event in peer.events() if event[0].startswith("trade:")] == ["1", "4", "5"]

@@ -14,10 +14,13 @@ def test_the_defaults_work() -> None:
 
 def test_rates_are_read_by_event() -> None:
     settings = load(GatewaySettings, {"RATE_LIMITS": "authenticate=1, subscribe:price=0.5"})
-    assert settings.event_rates() == {"authenticate": 1.0, "subscribe:price": 0.5}
+    assert settings.event_rates() == {"authenticate": 1.0, "auth:refresh": 1.0, "subscribe:price": 0.5}
 
 
-@pytest.mark.parametrize("item", ["authenticate", "authenticate=", "=5", "a=b", "a=0", "a=-1", "a=inf", "a=nan"])
+@pytest.mark.parametrize(
+    "item",
+    ["authenticate", "authenticate=", "=5", *(f"authenticate={rate}" for rate in ("b", "0", "-1", "inf", "nan"))],
+)
 def test_a_rate_that_cannot_be_read_is_named(item: str) -> None:
     with pytest.raises(SettingsError) as caught:
         load(GatewaySettings, {"RATE_LIMITS": f"authenticate=1,{item}"})
@@ -42,6 +45,20 @@ def test_a_value_out_of_range_is_named(name: str, value: str) -> None:
     with pytest.raises(SettingsError) as caught:
         load(GatewaySettings, {name: value})
     assert caught.value.problems[0].startswith(f"{name}=")
+
+
+def test_a_rate_of_what_nobody_can_send_is_named() -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(GatewaySettings, {"RATE_LIMITS": "subscribe:prices=20", "ALLOWED_ORIGINS": "app.example.com,https://a.b"})
+    rates, origins = caught.value.problems
+    assert "'subscribe:prices'" in rates
+    assert "'app.example.com'" in origins
+
+
+def test_a_word_that_is_none_of_those_there_are_is_answered_with_them() -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(GatewaySettings, {"AUTH_MODE": "requried"})
+    assert caught.value.problems == ["AUTH_MODE='requried': one of optional, required"]
 
 
 def test_a_catalogue_that_names_no_symbols_is_named() -> None:

@@ -69,6 +69,20 @@ def test_a_token_is_announced_before_it_expires_and_then_the_client_is_made_to_c
     assert TOKEN_EXPIRED.reconnect
 
 
+@pytest.mark.threat("T20")
+def test_who_brings_the_same_token_again_is_told_a_few_times_not_without_end(parts: GatewayParts) -> None:
+    peer = come_in(parts)
+    same = make_token(lifetime_s=300)
+    times = 0
+    for _ in range(300):
+        if wait(parts, peer, 1):
+            times += 1
+            assert peer.ask("auth:refresh", same)["ok"]
+    assert 2 <= times <= 10
+    assert peer.ask("auth:refresh", make_token(lifetime_s=900))["ok"]
+    assert wait(parts, peer, 100) == [], "the newer one counts"
+
+
 def test_a_dead_token_is_refused_for_good_so_nobody_reconnects_in_a_loop(parts: GatewayParts) -> None:
     parts.clock.seconds += 300 + 11
     told = refusal(parts, lifetime_s=300)

@@ -348,3 +348,18 @@ def _may_subscribe(guest: Guest) -> bool:
     except RequestError:
         return False
     return True
+
+
+async def test_who_comes_back_from_a_dead_connection_is_asked_to_try_again_before_it_is_refused(
+    open_gateway: Open,
+) -> None:
+    gateway = open_gateway("a", LIMITS._replace(grace_s=0.3))
+    gateway.arrive_many(LIMIT)
+
+    def verdict() -> int:
+        with pytest.raises(RequestError) as refused:
+            gateway.users.admit(None, USER, None, None)
+        return refused.value.error.code
+
+    assert verdict() == error_codes.CONNECTIONS_HELD.code
+    await eventually(verdict, "the former ones live", lambda code: code == error_codes.CONNECTION_LIMIT.code)
