@@ -7,10 +7,10 @@ WORKERS ?= 3
 SYSTEM_PACKAGES ?= nginx-light haproxy chromium redis-server
 
 .DEFAULT_GOAL := help
-.PHONY: help setup system demo test check lint types layers unit interop fuzz chaos soak-hostile test-security bench bench-ingest bench-peers readme constraints clean
+.PHONY: help setup system demo test check lint types layers unit interop fuzz chaos soak-hostile test-security test-mutations bench bench-ingest bench-peers readme constraints clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: .venv/.installed tests/interop/node_modules/.installed ## install all that the others need; harmless to repeat
 
@@ -47,6 +47,9 @@ fuzz: .venv/.installed ## throw input at the protocol and at the client port, a 
 
 test-security: .venv/.installed ## a test for every row of the threat table in SECURITY.md
 	$(BIN)/pytest -m threat
+
+test-mutations: .venv/.installed ## take each protection out and see its test fail, ten to twenty minutes; MUTATIONS='T9 T20' for some rows
+	$(BIN)/python -m tests.security.mutations $(MUTATIONS)
 
 soak-hostile: .venv/.installed ## all hostile clients beside 500 good ones for ten minutes; SOAK='--seconds 60' for one
 	$(BIN)/python -m tests.soak.run $(SOAK)

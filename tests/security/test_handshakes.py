@@ -11,7 +11,7 @@ import pytest_asyncio
 
 from services.launcher.embedded_valkey import EmbeddedValkey
 from tests.support.bystander import beside
-from tests.support.cluster import Cluster, Service
+from tests.support.cluster import ISSUED, Cluster, Service
 from tests.support.hostile import (
     POLLING,
     SWITCHED,
@@ -122,7 +122,7 @@ async def test_a_polling_client_that_joins_nothing_is_closed_in_time_too(gateway
 
 @pytest.mark.threat("T8")
 async def test_where_a_token_is_required_five_seconds_are_enough(cluster: Cluster) -> None:
-    gateway = await cluster.start("gateway", AUTH_MODE="required", PING_INTERVAL_MS="60000")
+    gateway = await cluster.start("gateway", AUTH_MODE="required", PING_INTERVAL_MS="60000", **ISSUED)
     began = asyncio.get_running_loop().time()
     async with await connect(gateway.port) as client:
         assert await client.ended() == (None, True)
