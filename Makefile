@@ -8,7 +8,7 @@ FUZZ_SECONDS ?= 60
 SYSTEM_PACKAGES ?= nginx-light haproxy chromium redis-server
 
 .DEFAULT_GOAL := help
-.PHONY: help setup system demo test check lint types layers unit interop fuzz fuzz-coverage chaos soak-hostile test-security bench bench-ingest bench-peers readme constraints clean
+.PHONY: help setup system demo test check lint types layers unit interop fuzz fuzz-coverage chaos soak-hostile test-security test-mutations bench bench-ingest bench-peers readme constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ fuzz-coverage: .venv/.installed ## the same inputs chosen by the code that they 
 
 test-security: .venv/.installed ## a test for every row of the threat table in SECURITY.md
 	$(BIN)/pytest -m threat
+
+test-mutations: .venv/.installed ## take each protection out and see its test fail, ten to twenty minutes; MUTATIONS='T9 T20' for some rows
+	$(BIN)/python -m tests.security.mutations $(MUTATIONS)
 
 soak-hostile: .venv/.installed ## all hostile clients beside 500 good ones for ten minutes; SOAK='--seconds 60' for one
 	$(BIN)/python -m tests.soak.run $(SOAK)

@@ -1,7 +1,7 @@
 """The threat table of SECURITY.md: what could be done to a cluster, what is done about it, and the tests of each row.
 
 A test names its rows by `@pytest.mark.threat("T7")`; `make test-security` runs those tests, and this reads the marks out of
-the sources. `tests.security.mutations` takes protections out and sees the tests fail.
+the sources. `make test-mutations` takes protections out and sees the tests fail.
 """
 
 # ruff: noqa: E501 - a row of a table stays on its line

@@ -12,7 +12,7 @@ from protocol.socketio.incoming import (
     check_event_name,
     check_namespace,
 )
-from protocol.socketio.packets import Ack, Connect, ConnectError, Disconnect, Event, Value
+from protocol.socketio.packets import RESERVED_EVENTS, Ack, Connect, ConnectError, Disconnect, Event, Value
 from protocol.socketio.parser import Limits, PacketType
 from tests.support.shown import shown
 
@@ -91,6 +91,13 @@ def test_other_names_are_refused(data: list[Value]) -> None:
     with pytest.raises(PeerError) as caught:
         check_event_name(data)
     assert caught.value.code is ViolationCode.BAD_EVENT_NAME
+
+
+@pytest.mark.parametrize("name", sorted(RESERVED_EVENTS))
+def test_names_that_mean_something_to_libraries_are_refused(name: str) -> None:
+    with pytest.raises(PeerError) as caught:
+        check_event_name([name])
+    assert caught.value.code is ViolationCode.RESERVED_EVENT
 
 
 def test_every_type_has_its_packet() -> None:
