@@ -314,11 +314,8 @@ class Arrivals:
 
     def _join(self, member: Member, room: str, number: int, position: int) -> None:
         """Join a room of the log, or have its entries join what the client is still being given."""
-        outbox = member.subscriptions.outbox
         if member.missed is None:
-            if outbox.behind and room not in outbox.rooms:
-                outbox.log_joined = {**(outbox.log_joined or {}), room: self._feed.next_index}
-            self._hub.join(room, outbox)
+            self._feed.join(room, member.subscriptions.outbox)
         else:
             member.missed.want(room, number, position)
 
@@ -334,7 +331,7 @@ class Arrivals:
             member.missed = None
             client.outbox.replaying = False
             for room in missed.behind:
-                self._hub.join(room, client.outbox)
+                self._feed.join(room, client.outbox)
 
     def _hello(self, outcome: Restored | Gap | None) -> Payload:
         now = self._clock.now_ms()

@@ -54,6 +54,12 @@ class LogFanout:
         self.window = LogWindow(window_bytes, self._write_shared, 2 * shards)
         self.rejected = 0
 
+    def join(self, room: str, member: Outbox) -> None:
+        """Have a client get the entries of a room from here on; one that is behind, too, gets none from before."""
+        if member.behind and room not in member.rooms:
+            member.log_joined = {**(member.log_joined or {}), room: self.window.next_index}
+        self._hub.join(room, member)
+
     def deliver(self, entry: LogEntry) -> None:
         """Keep an entry, and send it to everybody in its room; those who are behind will owe it."""
         window = self.window

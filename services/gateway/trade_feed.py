@@ -11,7 +11,7 @@ from typing import Final
 from services.gateway.cursor import BEGINNING, Cursor, id_of, position_of
 from services.gateway.log_fanout import LogFanout
 from services.gateway.log_window import LogEntry
-from services.gateway.outbox import NOT_BEHIND
+from services.gateway.outbox import NOT_BEHIND, Outbox
 from shared.bus.entries import StreamEnds, StreamEntry
 from shared.bus.errors import BusUnavailableError
 from shared.bus.redis_bus import LONGEST_BLOCK_MS, RedisBus
@@ -90,10 +90,9 @@ class TradeFeed:
         owed = next(self._fanout.window.since(log_position, [room]), None)
         return self._cursor.positions[number] if owed is None else owed.position - 1
 
-    @property
-    def next_index(self) -> int:
-        """Of the entry that is read next, in the window."""
-        return self._fanout.window.next_index
+    def join(self, room: str, member: Outbox) -> None:
+        """Have a client get the entries of a room from here on."""
+        self._fanout.join(room, member)
 
     def trades_log(self, symbol: str) -> int:
         """The number of the log that holds a symbol's trades."""
