@@ -53,7 +53,7 @@ class PortSettings:
         20, "Engine.IO messages of one client, of any kind, on either transport", "1/s"
     )
     max_messages_burst: Positive = setting(
-        500, "messages at once; above, one `Rate limit exceeded`, and at twice as many the connection ends"
+        200, "messages at once; above, one `Rate limit exceeded`, and at twice as many the connection ends"
     )
     max_bytes_before_connect: Positive = setting(
         8_192, "all messages of a client that has joined no namespace", "bytes"

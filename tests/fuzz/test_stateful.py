@@ -1,8 +1,10 @@
 """A few fixed examples of every state machine, and proof that they would tell."""
 
+import logging
 from typing import Any
 
 import pytest
+import structlog
 
 from protocol.engineio.heartbeat import Heartbeat
 from protocol.socketio.connection import Connection
@@ -13,7 +15,6 @@ from services.gateway.log_window import LogWindow
 from services.gateway.price_feed import PriceFeed
 from services.gateway.recovery import Missed
 from services.launcher.embedded_valkey import EmbeddedValkey
-from shared.log import configure_logging
 from tests.fuzz import stateful
 from tests.fuzz.machines.price_shards import GatewaysWatch
 from tests.fuzz.stateful import MACHINES, walk
@@ -21,7 +22,7 @@ from tests.fuzz.stateful import MACHINES, walk
 
 @pytest.fixture(autouse=True)
 def _on_a_server(valkey: EmbeddedValkey) -> None:
-    configure_logging("error", "console")
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))  # kept for this test alone
     for machine in MACHINES.values():
         if machine.needs_redis:
             machine.kind.url = valkey.url

@@ -94,8 +94,8 @@ class ChartReader:
         await self.subscribe(*chart)
 
     def fold(self) -> None:
-        for name, update in self.socket.events:
-            if name != "link":  # it was behind, and is told so
+        for name, update, *_extras in self.socket.events:
+            if name not in ("link", "price:batch"):  # as in `settle`
                 assert name == "chart:update"
                 self.folded.update(update)
         self.socket.events.clear()
@@ -103,8 +103,8 @@ class ChartReader:
     async def settle(self, ingest: ChartIngest) -> None:
         """Read until what was folded is what Redis holds."""
 
-        def hear(name: str, update: Json) -> None:
-            if name != "link":  # it was behind, and is told so
+        def hear(name: str, update: Json, *_extras: Json) -> None:
+            if name not in ("link", "price:batch"):  # it was behind, is told so, and gets the market anew
                 assert name == "chart:update"
                 self.folded.update(update)
 

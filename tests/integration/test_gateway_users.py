@@ -26,7 +26,7 @@ TOLD_S: Final = 4.0
 @pytest.fixture
 async def gateways(cluster: Cluster) -> list[Service]:
     cluster.settings["PRICE_BATCH_AUDIENCE"] = "off"
-    await cluster.start("gateway", "gateway")
+    await cluster.start("gateway", "gateway", USER_LIMIT_GRACE_MS="0")
     return cluster.services[:2]
 
 
