@@ -93,6 +93,7 @@ async def test_a_key_that_is_new_brings_its_clients_in_after_one_fetch(cluster: 
     async with key_server() as server:
         server.answer = server.keys(jwk(old, kid="old"))
         gateway = await cluster.start("gateway", JWT_SECRET="", JWT_JWKS_URL=server.url)
+        await gateway.logged("keys_fetched")
         times = {"exp": now + 600, "iat": now}
         first = signed(old, "ES256", {"kid": "old"}, **times)
         assert (await answer(gateway, token=first)).startswith('40{"sid"')
