@@ -99,10 +99,9 @@ class Tokens:
     def watch(self, client: Client, member: Member) -> None:
         """A client has taken an identity, or a newer token of the one that it had."""
         self._holders[client] = member
-        if (
-            member.identity is not None
-        ):  # at half its life at most: a client that brings the same again is not told at once
+        if member.identity is not None:
             left = self._left(member.identity)
+            # At half its life at most: a client that brings the same token again is not told at once.
             member.warn_at = min(WARNING_S, left / 2) if left >= SHORTEST_LIFE_S else None
         self.look(client)
 

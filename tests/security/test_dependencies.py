@@ -9,7 +9,7 @@ from packaging.specifiers import SpecifierSet
 from tests.support.source_tree import ROOT
 
 AT_LEAST: Final = {
-    "websockets": "==17.4",
+    "websockets": "==17.4",  # its core is driven by hand: every version is looked at before it is taken
     "redis": ">=8.1,<9",
     "msgpack": ">=1.2.3",
     "msgspec": ">=0.22",
