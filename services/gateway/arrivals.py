@@ -34,7 +34,7 @@ from shared.clock import Clock
 from shared.identity import Identity
 from shared.names import error_codes, events
 from shared.names.close_reasons import CloseReason
-from shared.names.error_codes import NOT_WHILE_DELAYED, TOO_MANY_DELAYED
+from shared.names.error_codes import NOT_ALLOWED, NOT_WHILE_DELAYED, TOO_MANY_DELAYED
 from shared.names.events import NAMESPACE, ClientEvent, ServerEvent
 from shared.rights import Rights
 
@@ -149,9 +149,13 @@ class Arrivals:
         """
         if member.identity is None or member.identity.user_id != identity.user_id:
             raise RequestError(error_codes.WRONG_USER)
-        if not identity.is_admin:
-            self._hub.leave(events.ADMIN_ROOM, client.outbox)
-        return self._take(client, member, identity)
+        lost: list[Lost] = []
+        if not identity.is_admin and self._hub.leave(events.ADMIN_ROOM, client.outbox):
+            lost = [Lost(ClientEvent.SUBSCRIBE_METRICS, None, NOT_ALLOWED)]
+            _tell_lost(client, lost)
+        elif identity.is_admin and not member.identity.is_admin:  # who had the role may have left the room
+            self._hub.join(events.ADMIN_ROOM, client.outbox)
+        return lost + self._take(client, member, identity)
 
     def _keep_back(self, member: Member, delay_s: int) -> list[Lost]:
         """Give a client its prices and trades so much later from now on, 0: live. Called with each identity.
@@ -366,5 +370,5 @@ class Arrivals:
 
 
 def _tell_lost(client: Client, lost: Iterable[Lost]) -> None:
-    for event, symbol, error in lost:
-        client.emit(NAMESPACE, ServerEvent.ERROR, error_payload(error, event=event, symbol=symbol))
+    for item in lost:
+        client.emit(NAMESPACE, ServerEvent.ERROR, error_payload(item.error, **item.name))

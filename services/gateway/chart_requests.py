@@ -19,7 +19,6 @@ from services.gateway.chart_fanout import ChartFanout
 from services.gateway.chart_feed import ChartFeed
 from services.gateway.charts import MOST_BARS, Series
 from services.gateway.outbox import Flusher, Outbox
-from services.gateway.payloads import Payload
 from services.gateway.requests import Request, RequestError, check_room_for_one, check_symbol
 from services.gateway.subscriptions import Subscriptions
 from shared.intervals import INTERVALS, start_of
@@ -129,12 +128,12 @@ class ChartRequests:
             RequestError: it cannot be understood.
         """
         symbol, interval, _ = _read_arguments(request)
-        for one in INTERVALS if interval is None else (interval,):
-            self._leave(subscriptions, symbol, one)
-        answer: Payload = {"symbol": symbol}
-        if interval is not None:
-            answer["interval"] = interval
-        request.succeed(answer)
+        if interval is None:
+            self.leave(subscriptions, symbol)
+            request.succeed({"symbol": symbol})
+        else:
+            self._leave(subscriptions, symbol, interval)
+            request.succeed({"symbol": symbol, "interval": interval})
 
     def leave(self, subscriptions: Subscriptions, symbol: str) -> None:
         """Leave all charts of a symbol."""

@@ -25,11 +25,19 @@ class RequestError(Exception):
 
 
 class Lost(NamedTuple):
-    """A subscription that ended because its client's token changed: the event that had asked for it, and why."""
+    """A subscription that ended because its client's token changed: the event that had asked for it, and why.
+
+    `symbol` is None for the one that has none, `subscribe:metrics`.
+    """
 
     event: str
-    symbol: str
+    symbol: str | None
     error: ErrorCode = error_codes.SYMBOL_NOT_GRANTED
+
+    @property
+    def name(self) -> dict[str, Value]:
+        """What of it clients are told, beside the error."""
+        return {"event": self.event} if self.symbol is None else {"event": self.event, "symbol": self.symbol}
 
 
 class Request:

@@ -146,4 +146,4 @@ def _is_held(member: Member, is_revoked: Callable[[Identity], bool]) -> bool:
 
 def lost_items(lost: Iterable[Lost]) -> list[Value]:
     """What an ack says of subscriptions that a new token does not grant."""
-    return [{"event": item.event, "symbol": item.symbol} for item in lost]
+    return [item.name for item in lost]

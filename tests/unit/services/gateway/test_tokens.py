@@ -101,6 +101,18 @@ def test_a_refreshed_token_keeps_the_connection_and_its_rooms(parts: GatewayPart
     assert wait(parts, peer, 301) == [("auth:expiring", {"exp": NOW_MS // 1000 + 900})]
 
 
+def test_a_refresh_that_brings_the_role_joins_its_room_and_another_leaves_that_to_the_client(
+    parts: GatewayParts,
+) -> None:
+    peer = come_in(parts)
+    assert peer.ask("auth:refresh", make_token(role="admin"))["ok"]
+    assert "admin" in peer.outbox.rooms
+    assert peer.ask("unsubscribe:metrics")["ok"]
+    wait(parts, peer, 2)
+    assert peer.ask("auth:refresh", make_token(lifetime_s=900, role="admin"))["ok"]
+    assert "admin" not in peer.outbox.rooms
+
+
 @pytest.mark.threat("T25", "T20")
 def test_what_a_new_token_does_not_grant_is_unsubscribed_with_a_reason(parts: GatewayParts) -> None:
     peer = come_in(parts, role="admin")
@@ -109,11 +121,12 @@ def test_what_a_new_token_does_not_grant_is_unsubscribed_with_a_reason(parts: Ga
     peer.tell("subscribe:chart", "ETH-USDT", "1m")
     peer.events()
     answer = peer.ask("auth:refresh", make_token(symbols=["BTC-*"]))
-    lost = [("subscribe:price", "ETH-USDT"), ("subscribe:trades", "ETH-USDT"), ("subscribe:chart", "ETH-USDT")]
-    assert answer["unsubscribed"] == [{"event": event, "symbol": symbol} for event, symbol in lost]
+    kinds = ("subscribe:price", "subscribe:trades", "subscribe:chart")
+    lost = [{"event": "subscribe:metrics"}, *({"event": event, "symbol": "ETH-USDT"} for event in kinds)]
+    assert answer["unsubscribed"] == lost
     told = [event[1] for event in peer.events() if event[0] == "error"]
-    assert [(item["event"], item["symbol"]) for item in told] == lost
-    assert {item["code"] for item in told} == {error_codes.SYMBOL_NOT_GRANTED.code}
+    assert [{name: item[name] for name in ("event", "symbol") if name in item} for item in told] == lost
+    assert [item["code"] for item in told] == [error_codes.NOT_ALLOWED.code, *[error_codes.SYMBOL_NOT_GRANTED.code] * 3]
     assert "admin" not in peer.outbox.rooms, "the role is gone too"
     parts.publish("ETH-USDT", 1)
     parts.trade("ETH-USDT", make_trade(1))
