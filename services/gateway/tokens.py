@@ -88,12 +88,13 @@ class Tokens:
             if self._is_revoked(identity):
                 raise AuthError(AuthFailure.REVOKED)
             if identity.rights.delay_s > self._max_delay_s:
-                raise AuthError(AuthFailure.BAD_CLAIM)
+                raise AuthError(AuthFailure.BAD_CLAIM, "delay_s")
         except AuthError as error:
             self.refused[error.reason] += 1
             if error.reason is AuthFailure.KEYS_AWAITED:
                 raise RequestError(error_codes.KEYS_AWAITED) from None
-            raise RequestError(error_codes.AUTHENTICATION_FAILED, reason=error.reason.value) from None
+            about: dict[str, Value] = {} if error.claim is None else {"claim": error.claim}
+            raise RequestError(error_codes.AUTHENTICATION_FAILED, reason=error.reason.value, **about) from None
         return identity
 
     def watch(self, client: Client, member: Member) -> None:

@@ -6,7 +6,7 @@ from typing import Final
 
 from services.launcher.errors import LauncherError
 from services.launcher.run_state import RunState
-from shared.identity import sign_development_token
+from shared.identity import AuthError, sign_development_token
 from shared.identity.secrets import HMAC_BYTES, secret_problems
 from shared.rights import SymbolPatterns
 
@@ -69,17 +69,23 @@ def sign(
         )
     for problem in secret_problems("JWT_SECRET", secret, [algorithm]):
         raise LauncherError(f"no gateway accepts {problem}", "set JWT_SECRET to the one that your gateways have")
-    return sign_development_token(
-        secret,
-        user_id,
-        role=role,
-        lifetime_s=lifetime_s,
-        now_ms=now_ms,
-        issuer=issuer,
-        audience=audience,
-        rights=rights,
-        algorithm=algorithm,
-    )
+    try:
+        return sign_development_token(
+            secret,
+            user_id,
+            role=role,
+            lifetime_s=lifetime_s,
+            now_ms=now_ms,
+            issuer=issuer,
+            audience=audience,
+            rights=rights,
+            algorithm=algorithm,
+        )
+    except AuthError as error:
+        value = {"sub": user_id, "role": role, **(rights or {})}.get(error.claim or "")
+        raise LauncherError(
+            f"no gateway accepts a token with {error.claim} {value!r}", "`tickwire token --help` says what they take"
+        ) from None
 
 
 def _running_secret(running: RunState | None) -> str:

@@ -58,7 +58,7 @@ def identity_of(claims: Claims, now: float, leeway: float) -> Identity:
     """The identity that claims prove at a moment, in seconds since the epoch.
 
     Raises:
-        AuthError: it is not the time, or a claim is not of its type.
+        AuthError: it is not the time, or a claim, which it names, is not of its type.
     """
     expires = _seconds(claims, "exp")
     if expires + leeway <= now:
@@ -79,32 +79,35 @@ def identity_of(claims: Claims, now: float, leeway: float) -> Identity:
 
 def _rights(claims: Claims) -> Rights:
     return Rights(
-        symbols=_patterns(claims["symbols"]) if "symbols" in claims else None,
-        max_hz=_rate(claims["max_hz"]) if "max_hz" in claims else None,
-        delay_s=_whole(claims["delay_s"], 0, MAX_DELAY_S) if "delay_s" in claims else 0,
-        connections=_whole(claims["connections"], 1, MAX_CONNECTIONS) if "connections" in claims else None,
+        symbols=_patterns(claims, "symbols") if "symbols" in claims else None,
+        max_hz=_rate(claims, "max_hz") if "max_hz" in claims else None,
+        delay_s=_whole(claims, "delay_s", 0, MAX_DELAY_S) if "delay_s" in claims else 0,
+        connections=_whole(claims, "connections", 1, MAX_CONNECTIONS) if "connections" in claims else None,
     )
 
 
-def _patterns(value: object) -> SymbolPatterns:
+def _patterns(claims: Claims, name: str) -> SymbolPatterns:
+    value = claims[name]
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise AuthError(AuthFailure.BAD_CLAIM)
+        raise AuthError(AuthFailure.BAD_CLAIM, name)
     try:
         return SymbolPatterns(value)
     except ValueError:
-        raise AuthError(AuthFailure.BAD_CLAIM) from None
+        raise AuthError(AuthFailure.BAD_CLAIM, name) from None
 
 
-def _rate(value: object) -> float:
+def _rate(claims: Claims, name: str) -> float:
+    value = claims[name]
     least, most = HZ
     if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
-        raise AuthError(AuthFailure.BAD_CLAIM)
+        raise AuthError(AuthFailure.BAD_CLAIM, name)
     return float(value)
 
 
-def _whole(value: object, least: int, most: int) -> int:
+def _whole(claims: Claims, name: str, least: int, most: int) -> int:
+    value = claims[name]
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise AuthError(AuthFailure.BAD_CLAIM)
+        raise AuthError(AuthFailure.BAD_CLAIM, name)
     return value
 
 
@@ -112,16 +115,16 @@ def _seconds(claims: Claims, name: str) -> int:
     """A NumericDate (RFC 7519, section 2), which may have a fraction."""
     value = claims.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _LAST_SECOND:
-        raise AuthError(AuthFailure.BAD_CLAIM)
+        raise AuthError(AuthFailure.BAD_CLAIM, name)
     return math.floor(value)
 
 
 def _text(claims: Claims, name: str, longest: int) -> str:
     value = claims.get(name)
     if not isinstance(value, str) or not 0 < len(value) <= longest:
-        raise AuthError(AuthFailure.BAD_CLAIM)
+        raise AuthError(AuthFailure.BAD_CLAIM, name)
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise AuthError(AuthFailure.BAD_CLAIM) from None
+        raise AuthError(AuthFailure.BAD_CLAIM, name) from None
     return value

@@ -29,8 +29,14 @@ class AuthFailure(StrEnum):
 
 
 class AuthError(Exception):
-    """A token that is not accepted."""
+    """A token that is not accepted.
 
-    def __init__(self, reason: AuthFailure) -> None:
-        super().__init__(reason.value)
+    Attributes:
+        reason: why not.
+        claim: the name of the claim that it is about, where it is about one.
+    """
+
+    def __init__(self, reason: AuthFailure, claim: str | None = None) -> None:
+        super().__init__(reason.value if claim is None else f"{reason.value}: {claim}")
         self.reason = reason
+        self.claim = claim

@@ -85,7 +85,7 @@ class TokenVerifier:
             except jwt.InvalidAudienceError as error:
                 raise AuthError(AuthFailure.WRONG_AUDIENCE) from error
             except jwt.MissingRequiredClaimError as error:
-                raise AuthError(AuthFailure.MISSING_CLAIM) from error
+                raise AuthError(AuthFailure.MISSING_CLAIM, error.claim) from error
             except (jwt.PyJWTError, ValueError, RecursionError) as error:
                 raise AuthError(AuthFailure.MALFORMED) from error
         raise AuthError(AuthFailure.BAD_SIGNATURE)
@@ -103,11 +103,16 @@ def sign_development_token(  # noqa: PLR0913 - what a token says
     rights: Mapping[str, object] | None = None,
     algorithm: str = "HS256",
 ) -> str:
-    """A token signed with a shared secret, for development and tests; `rights` are further claims."""
+    """A token signed with a shared secret, for development and tests; `rights` are further claims.
+
+    Raises:
+        AuthError: nobody would accept these claims.
+    """
     issued = now_ms // 1000
     claims: dict[str, Any] = {"sub": user_id, "iat": issued, "exp": issued + lifetime_s, **(rights or {})}
     optional = {"role": role, "iss": issuer, "aud": audience}
     claims.update({name: value for name, value in optional.items() if value})
+    identity_of(claims, issued, 0)
     return jwt.encode(claims, secret, algorithm=algorithm)
 
 

@@ -70,7 +70,9 @@ CONNECTIONS_HELD: Final = ErrorCode(
     "Too many connections for now",
     "of this user, but some may be dead; at CONNECT the connection is closed and the client tries again, and after `USER_LIMIT_GRACE_MS` it is refused (403)",  # noqa: E501 - one table cell
 )
-AUTHENTICATION_FAILED: Final = ErrorCode(401, "Authentication failed", "the token is refused; `reason` says why")
+AUTHENTICATION_FAILED: Final = ErrorCode(
+    401, "Authentication failed", "the token is refused; `reason` says why, and `claim` which of its claims"
+)
 AUTHENTICATION_REQUIRED: Final = ErrorCode(402, "Authentication required", "`AUTH_MODE=required` and no token given")
 CONNECTION_LIMIT: Final = ErrorCode(
     403,

@@ -209,7 +209,7 @@ async def test_a_flood_of_one_event_is_refused_with_few_errors(
 
 async def test_a_flood_with_acks_gets_an_answer_to_each(gateway: Service) -> None:
     async with joined(gateway.port) as socket:
-        answers = [await socket.call("unsubscribe:price", "BTC-USDT") for _ in range(70)]
+        answers = await socket.call_at_once(*[("unsubscribe:price", "BTC-USDT")] * 70)
         refused = [answer for answer in answers if not answer["ok"]]
         assert answers[0]["ok"] is True
         assert {answer["error"]["code"] for answer in refused} == {error_codes.RATE_LIMITED.code}
@@ -219,7 +219,7 @@ async def test_a_flood_with_acks_gets_an_answer_to_each(gateway: Service) -> Non
 
 async def test_authenticating_again_and_again_is_limited_first(gateway: Service) -> None:
     async with joined(gateway.port) as socket:
-        answers = [await socket.call("authenticate", "guess") for _ in range(15)]
+        answers = await socket.call_at_once(*[("authenticate", "guess")] * 15)
         messages = [answer["error"]["message"] for answer in answers]
         assert messages[0] == "Authentication failed"
         assert messages[-1] == "Rate limit exceeded"

@@ -5,7 +5,7 @@ It reads only while somebody waits for something, so a test that does not ask is
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -46,12 +46,18 @@ class WireSocket:
 
     async def call(self, *event: Json) -> Json:
         """Send an event, return the first argument of its ack."""
-        number, self._next_id = self._next_id, self._next_id + 1
-        self._send(EVENT, list(event), number)
+        return (await self.call_at_once(event))[0]
+
+    async def call_at_once(self, *events: Sequence[Json]) -> list[Json]:
+        """Send events without waiting for answers between them; the first arguments of their acks."""
+        numbers = range(self._next_id, self._next_id + len(events))
+        self._next_id = numbers.stop
+        for number, event in zip(numbers, events, strict=True):
+            self._send(EVENT, list(event), number)
         async with asyncio.timeout(PATIENCE_S):
-            while number not in self._acks:
+            while not self._acks.keys() >= set(numbers):
                 await self.take()
-        return self._acks.pop(number)[0]
+        return [self._acks.pop(number)[0] for number in numbers]
 
     async def next(self, name: str, patience: float = PATIENCE_S) -> list[Json]:
         """The arguments of the oldest event of this name."""

@@ -87,3 +87,9 @@ def test_without_a_usable_secret_it_says_what_to_do(environment, cluster, said):
     with pytest.raises(LauncherError, match=said) as caught:
         sign("u1", None, 60, NOW_MS, environment, cluster)
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(("user", "rights", "said"), [("", {}, "sub ''"), ("u1", {"delay_s": 90_000}, "delay_s 90000")])
+def test_what_every_gateway_would_refuse_is_not_signed(user, rights, said):
+    with pytest.raises(LauncherError, match=f"no gateway accepts a token with {said}"):
+        sign(user, None, 60, NOW_MS, {"JWT_SECRET": SECRET}, None, rights)

@@ -85,6 +85,7 @@ def test_a_claim_of_the_wrong_kind_is_refused_and_not_passed_over(claims: dict[s
     with pytest.raises(AuthError) as caught:
         read(**claims)
     assert caught.value.reason is AuthFailure.BAD_CLAIM
+    assert [caught.value.claim] == list(claims), "it says which"
 
 
 @given(st.dictionaries(st.sampled_from(["symbols", "max_hz", "delay_s", "connections", "jti"]), st.from_type(object)))
