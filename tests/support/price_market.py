@@ -89,16 +89,17 @@ async def candles(bus: RedisBus) -> dict[tuple[str, str, int], tuple[str, ...]]:
         values = (candle.open, candle.high, candle.low, candle.close, candle.volume, str(candle.trades))
         found[symbol, interval, candle.start] = values
 
-    prefix = redis_keys.candle_history("", "").removesuffix(":")
-    async for key in bus._client.scan_iter(match=f"{prefix}*", count=10_000):
-        interval, _, symbol = key.decode().removeprefix(prefix).partition(":")
-        for raw in await bus._client.zrange(key, 0, -1):
-            keep(symbol, interval, decode_candle(cast("bytes", raw)))
+    # Open ones first: one that closes meanwhile is found among the closed.
     for shard in range(SHARDS):
         for name, raw in (await bus.hash_all(redis_keys.chart_snapshot(shard))).items():
             for interval, open_ones in decode_chart(raw).candles.items():
                 for candle in open_ones:
                     keep(name.decode(), interval, candle)
+    prefix = redis_keys.candle_history("", "").removesuffix(":")
+    async for key in bus._client.scan_iter(match=f"{prefix}*", count=10_000):
+        interval, _, symbol = key.decode().removeprefix(prefix).partition(":")
+        for raw in await bus._client.zrange(key, 0, -1):
+            keep(symbol, interval, decode_candle(cast("bytes", raw)))
     return found
 
 
