@@ -86,7 +86,7 @@ def run_service(
     except SettingsError as error:
         sys.stderr.write(f"tickwire {name}: wrong settings\n" + "".join(f"  {line}\n" for line in error.problems))
         sys.exit(2)
-    instance = f"{name}-{secrets.token_hex(4)}"
+    instance = f"{common.instance_id or name}-{secrets.token_hex(4)}"
     configure_logging(common.log_level, common.log_format, service=name, instance=instance)
     sys.exit(uvloop.run(_serve(name, instance, common, lambda runtime: build(runtime, *own))))
 
@@ -105,7 +105,7 @@ async def _serve(name: str, instance: str, common: CommonSettings, build: Callab
         await health.start(common.ops_host, common.ops_port)
     except OSError as error:
         hint = "set OPS_PORT; 0 picks a free one"
-        log.error("ops_port_taken", port=common.ops_port, error=str(error), hint=hint)  # noqa: TRY400 - a traceback adds nothing
+        log.error("ops_port_taken", ops_port=common.ops_port, error=error, hint=hint)  # noqa: TRY400 - a traceback adds nothing
         return 1
     try:
         async with TaskGroup() as tasks:
@@ -113,14 +113,14 @@ async def _serve(name: str, instance: str, common: CommonSettings, build: Callab
             return await _run(runtime, build, stopping)
     except BusRefusedError as error:
         hint = "check REDIS_URL, its password and the user's permissions"
-        log.error("redis_refused", error=str(error), hint=hint)  # noqa: TRY400 - as above
+        log.error("redis_refused", error=error, hint=hint)  # noqa: TRY400 - as above
         return 1
     finally:
         await health.stop()
         try:
             await bus.close()
         except BusError as error:
-            log.info("redis_close_failed", error=str(error))
+            log.info("redis_close_failed", error=error)
 
 
 async def _run(runtime: Runtime, build: Callable[[Runtime], App], stopping: asyncio.Event) -> int:

@@ -95,7 +95,7 @@ class Reporter:
                     report = encode_json(self._report(cpu))
                     await self._bus.hash_set(redis_keys.SERVICE_REPORTS, {self._instance: report})
             except BusUnavailableError as error:
-                log.debug("report_lost", error=str(error))
+                log.debug("report_lost", error=error)
             await asyncio.sleep(REPORT_S)
             busy_before, measured_before = busy, measured
             busy, measured = _cpu_seconds(), self._clock.monotonic()
@@ -108,7 +108,7 @@ class Reporter:
             async with self._writing:
                 await self._bus.hash_delete(redis_keys.SERVICE_REPORTS, [self._instance])
         except BusUnavailableError as error:
-            log.debug("report_left", error=str(error))
+            log.debug("report_left", error=error)
 
     def _report(self, cpu: float) -> ServiceReport:
         fields: dict[str, Any] = {

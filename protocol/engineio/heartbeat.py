@@ -65,6 +65,13 @@ class Heartbeat:
         """When to call `handle_deadline`; `inf` once stopped."""
         return self._due
 
+    @property
+    def last_pong(self) -> float:
+        """When the peer last proved that it lives, or its life began; the schedule tells, so nothing is kept."""
+        settings = self._settings
+        waits = settings.ping_timeout * (2 if self._extended else 1) if self._awaiting_pong else 0
+        return self._due - (settings.ping_interval + waits) / MS
+
     def handle_deadline(self, now: float) -> Beat | None:
         """Let time pass. Harmless when called too early or too late.
 

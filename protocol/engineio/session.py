@@ -292,6 +292,11 @@ class Session:
         self._timeout_at = inf
         return _PROBE_REJECTED
 
+    @property
+    def last_pong(self) -> float:
+        """When the client last answered a ping, or its life began."""
+        return self._heartbeat.last_pong
+
     def next_deadline(self) -> float:
         """Return when to call `handle_deadline`; `inf` once closed. Ask again after every other call."""
         return min(self._heartbeat.due, self._timeout_at)

@@ -16,6 +16,10 @@ from services.gateway.chart_feed import ChartFeed, ChartRules
 from services.gateway.chart_requests import ChartRequests
 from services.gateway.client import Client, Intake
 from services.gateway.connection import Application, EngineConnection
+from services.gateway.debug.local import LocalFacts, Parts
+from services.gateway.debug.path import PATH as DEBUG_PATH
+from services.gateway.debug.path import DebugPath
+from services.gateway.debug.stored import StoredFacts
 from services.gateway.delayed_prices import DelayedPrices
 from services.gateway.delayed_subscriber import DelayedSubscriber
 from services.gateway.delayed_trades import DelayedTrades
@@ -78,6 +82,7 @@ class GatewayApp:
         self._handlers = self._make_handlers(self._make_arrivals())
         self._server = self._make_server(self._make_clients())
         self._watch()
+        runtime.health.add_page(DEBUG_PATH, self._make_debug_path().answer)
         self._address = ""
 
     async def start(self) -> None:
@@ -304,6 +309,25 @@ class GatewayApp:
             on_refused=self._vitals.count_refusal,
             on_ended=self._vitals.count_ending,
         )
+
+    def _make_debug_path(self) -> DebugPath:
+        runtime, common = self._runtime, self._runtime.common
+        parts = Parts(
+            self._server,
+            self._market,
+            self._prices,
+            self._trades,
+            self._log.window,
+            self._charts,
+            self._subscriber,
+            self._delayed_prices,
+            self._windows,
+            runtime.clock,
+            asyncio.get_running_loop().time,
+            self._settings.ping_interval_ms / 1000,
+        )
+        stored = StoredFacts(runtime.bus, runtime.clock, common.price_shards, common.trade_shards)
+        return DebugPath(runtime.instance, stored, LocalFacts(parts))
 
     def _watch(self) -> None:
         """Have everything that is counted looked at."""

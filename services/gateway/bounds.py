@@ -99,5 +99,7 @@ def _sockets(wanted: int) -> int:
     sockets = sockets_for(files)
     if sockets and wanted > sockets:
         hint = "raise the limit of open files (ulimit -n, LimitNOFILE) or lower MAX_CONNECTIONS"
-        log.warning("connections_limited_by_files", open_files=files, connections=sockets, wanted=wanted, hint=hint)
+        log.warning(
+            "connections_limited_by_files", open_files=files, connections=sockets, connections_wanted=wanted, hint=hint
+        )
     return sockets

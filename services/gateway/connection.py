@@ -147,6 +147,7 @@ class EngineConnection:
         carrier: what carries its frames now.
         is_from_python: whether it is python-engineio's client, as far as it says.
         address: what it is counted under, for limits by address; never who it is.
+        opened_at: the event loop's clock.
     """
 
     __slots__ = (
@@ -160,6 +161,7 @@ class EngineConnection:
         "carrier",
         "due",
         "is_from_python",
+        "opened_at",
     )
 
     def __init__(
@@ -181,6 +183,7 @@ class EngineConnection:
         self._retires_at = host.next_retirement()
         self.is_from_python = is_from_python
         self.address = address
+        self.opened_at = host.loop.time()
         self.due: Due | None = None
 
     @property
@@ -202,6 +205,16 @@ class EngineConnection:
     def sid(self) -> str:
         """The client's secret; never logged, never shown to another."""
         return self._session.sid
+
+    @property
+    def application(self) -> Application | None:
+        """What it serves; None once it has ended."""
+        return self._application
+
+    @property
+    def last_pong(self) -> float:
+        """When the client last answered a ping, or came."""
+        return self._session.last_pong
 
     @property
     def can_probe(self) -> bool:

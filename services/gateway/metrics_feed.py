@@ -40,6 +40,6 @@ class MetricsFeed:
             figures: Payload = msgspec.to_builtins(decode_cluster_metrics(payload))
         except DecodeError as error:
             self.rejected += 1
-            log.warning("cluster_metrics_rejected", error=str(error), rejected=self.rejected)
+            log.warning("cluster_metrics_rejected", error=error, rejected=self.rejected)
             return
         self._fanout.metrics(figures)

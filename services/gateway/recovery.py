@@ -271,7 +271,7 @@ class Recovery:
                     return
                 await self._write(claim, frames)
         except (BusUnavailableError, _GapError) as error:  # it comes back, and is told then what it cannot have
-            log.warning("recovery_broke_off", error=str(error))
+            log.warning("recovery_broke_off", error=error)
             claim.outbox.link.end(FELL_BEHIND)
             return
         if claim.is_open() and not missed.abandoned:
@@ -297,7 +297,7 @@ class Recovery:
         except _GapError as gap:
             return Gap(gap.reason, since_ms)
         except BusUnavailableError as error:
-            log.warning("recovery_failed", error=str(error))
+            log.warning("recovery_failed", error=error)
             return Gap(GapReason.UNAVAILABLE, since_ms)
         return Restored(saved, owner, since_ms, frames, str(missed.cursor), missed, lost)
 

@@ -244,9 +244,9 @@ class Sessions:
             return None
         return record
 
-    def _reject(self, error: str) -> None:
+    def _reject(self, reason: str) -> None:
         self.rejected += 1
-        log.warning("session_rejected", error=error, rejected=self.rejected)
+        log.warning("session_rejected", reason=reason, rejected=self.rejected)
 
     def _admit(self, session: Session) -> None:
         self._open[session.pid] = session

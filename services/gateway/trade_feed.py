@@ -129,7 +129,7 @@ class TradeFeed:
         try:
             await self._readers.leave(self.logs)
         except BusUnavailableError as error:
-            log.info("log_readers_left_to_expire", error=str(error))
+            log.info("log_readers_left_to_expire", error=error)
 
     async def _tell_regularly(self) -> None:
         while True:
@@ -220,7 +220,7 @@ class TradeFeed:
             floor = self._fanout.window.floors[number]
             common = max((at for at in found if at <= floor), default=BEGINNING)
         self.forks += 1
-        log.error("log_lost_history", log=name, position=id_of(position), common=id_of(common), lost=len(lost))
+        log.error("log_lost_history", log=name, position=id_of(position), last_common=id_of(common), entries=len(lost))
         self._forgotten[number] = lost
         self._cursor.move(number, common)
         self._fanout.window.begin(self._cursor.positions)

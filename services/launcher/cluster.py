@@ -136,7 +136,7 @@ class Cluster:
         try:
             await bus.close()
         except BusError as error:
-            log.debug("redis_close_failed", error=str(error))
+            log.debug("redis_close_failed", error=error)
 
     def _say(self, text: str) -> None:
         """After the board has left the screen; with lines the log says it all."""
@@ -148,7 +148,7 @@ class Cluster:
 
     def _tell(self, text: str) -> None:
         self._view.tell(text, self._clock.monotonic())
-        log.warning("child_changed", what=text)
+        log.warning("child_changed", change=text)
 
     def _token(self) -> str:
         """For the board's own client, where the gateways want one and we can sign it."""

@@ -140,7 +140,7 @@ class Intake:
                 try:
                     self._charts.load(key, raw)
                 except DecodeError as error:
-                    log.warning("candle_damaged", symbol=key.symbol, interval=key.interval, error=str(error))
+                    log.warning("candle_damaged", symbol=key.symbol, interval=key.interval, error=error)
                     self._charts.load(key, None)
 
     def _forward(self, sorted_out: _Sorted) -> None:

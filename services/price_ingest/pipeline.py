@@ -104,7 +104,7 @@ class Pipeline:
             try:
                 self._charts.restore(symbol, raw)
             except DecodeError as error:
-                log.warning("chart_damaged", symbol=symbol, error=str(error))
+                log.warning("chart_damaged", symbol=symbol, error=error)
         charted = await self._chart_store.load_positions()
         self._positions = Positions({Lane.PRICES: committed.positions, Lane.CHARTS: charted})
         self._show()
@@ -192,7 +192,7 @@ class Pipeline:
         known = set(self._positions.now)
         left_out = self._positions.add([self._forward, *self._sources()])
         if left_out:
-            log.warning("too_many_streams", unit=self._unit, left_out=len(left_out), stream=left_out[0])
+            log.warning("too_many_streams", unit=self._unit, streams=len(left_out), stream=left_out[0])
         most = min(MOST_REMEMBERED, SEEN_TRADES // len(self._positions.now))
         for stream, position in self._positions.now.items():
             if stream not in known and position != BEGINNING:
@@ -202,7 +202,14 @@ class Pipeline:
         for gap in self._positions.reconcile(await self._bus.stream_ends(streams)):
             self._gear.figures.count_gap(gap.reason)
             self._changed.set()
-            log.warning("feed_gap", **gap._asdict())
+            log.warning(
+                "feed_gap",
+                stream=gap.stream,
+                reason=gap.reason,
+                position=gap.position,
+                first=gap.first,
+                last=gap.last,
+            )
 
     def _show(self) -> None:
         self._gear.figures.show_unit(self._unit, len(self._book), self._book.stale)

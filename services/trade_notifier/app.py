@@ -78,7 +78,7 @@ class NotifierApp:
             if source.stream in self._consumers or not source.may_hold_trades:
                 continue
             if len(self._consumers) >= MAX_STREAMS:
-                log.error("too_many_upstream_streams", most=MAX_STREAMS, ignored=source.stream)
+                log.error("too_many_upstream_streams", limit=MAX_STREAMS, stream=source.stream)
                 return
             consumer = Consumer(
                 source,

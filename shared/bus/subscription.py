@@ -163,7 +163,7 @@ class Subscription:
             deaf = {channel: silent for channel, silent in self._canary.deaf().items() if self._is_beaten(channel)}
             if deaf:
                 longest = round(max(deaf.values()), 1)
-                log.warning("pubsub_deaf", channels=sorted(deaf)[:LOGGED_CHANNELS], of=len(deaf), silent_s=longest)
+                log.warning("pubsub_deaf", channels=sorted(deaf)[:LOGGED_CHANNELS], deaf=len(deaf), silent_s=longest)
                 self._on_deaf(deaf)
                 raise BusUnavailableError(f"the Pub/Sub connection is deaf: silent for {longest:g} s")
 

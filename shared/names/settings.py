@@ -24,6 +24,7 @@ ALL: Final = frozenset(
         "GATEWAY_HOST",
         "GATEWAY_PORT",
         "HANDSHAKE_TIMEOUT_MS",
+        "INSTANCE_ID",
         "JWT_ALGORITHMS",
         "JWT_AUDIENCE",
         "JWT_ISSUER",

@@ -113,7 +113,7 @@ async def test_it_waits_for_redis_says_so_and_begins_when_redis_is_there(start: 
     tiny = start(REDIS_URL=server.url)
     waiting = await tiny.logged("redis_unavailable")
     assert waiting["task"] == "start"
-    assert str(server.port) in waiting["error"]
+    assert str(server.port) in waiting["exception.message"]
     assert not tiny.lines("ready")
     with server:
         await tiny.logged("ready")
@@ -185,7 +185,7 @@ async def test_a_taken_ops_port_ends_it_with_a_message_that_says_what_to_do(star
         tiny = start(OPS_PORT=str(port))
         assert await finish(tiny) == (1, "")
     (line,) = tiny.lines("ops_port_taken")
-    assert (line["port"], "OPS_PORT" in line["hint"]) == (port, True)
+    assert (line["ops_port"], "OPS_PORT" in line["hint"]) == (port, True)
 
 
 async def test_a_defect_in_a_task_ends_it_and_is_told(start: Start):

@@ -83,6 +83,18 @@ def test_forgiving_a_pong_leaves_the_next_ping_where_it_was(heart: Heartbeat, *,
     assert heart.handle_deadline(START + 0.601) is Beat.PING
 
 
+def test_it_tells_when_the_peer_last_proved_that_it_lives(heart: Heartbeat) -> None:
+    assert heart.last_pong == near(0)
+    heart.handle_deadline(START + 0.3)
+    assert heart.last_pong == near(0)
+    heart.receive_message()
+    assert heart.last_pong == near(0), "a message is no pong"
+    heart.receive_pong(START + 0.35)
+    assert heart.last_pong == near(0.35)
+    heart.handle_deadline(START + 0.65)
+    assert heart.last_pong == near(0.35)
+
+
 def test_forgiving_nothing_changes_nothing(heart: Heartbeat) -> None:
     heart.forgive_pong()
     assert heart.due == near(0.3)
