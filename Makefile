@@ -8,12 +8,12 @@ FUZZ_SECONDS ?= 60
 SYSTEM_PACKAGES ?= nginx-light haproxy chromium redis-server
 
 .DEFAULT_GOAL := help
-.PHONY: help setup system demo test check lint types layers unit interop fuzz fuzz-coverage chaos soak-hostile test-security test-mutations bench bench-ingest bench-peers readme constraints clean
+.PHONY: help setup system demo test check lint types layers unit interop fuzz fuzz-coverage chaos soak-hostile test-security test-mutations bench bench-ingest bench-peers readme k8s-rules k8s-smoke constraints clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: .venv/.installed tests/interop/node_modules/.installed ## install all that the others need; harmless to repeat
+setup: .venv/.installed tests/interop/node_modules/.installed tests/deploy/node_modules/.installed ## install all that the others need; harmless to repeat
 
 system: ## install the proxies, the browser and the Redis with TLS of the tests, where apt-get and root are; SYSTEM_PACKAGES= for none
 	@tests/interop/install_packages.sh $(SYSTEM_PACKAGES)
@@ -76,11 +76,17 @@ bench-ingest: .venv/.installed ## CPU for each tick that price-ingest reads, can
 readme: .venv/.installed ## print the README's tables and the end of .env.example anew from the code
 	$(BIN)/python -m tests.support.readme_tables --write
 
+k8s-rules: .venv/.installed ## write the alert rules anew in the Prometheus Operator's wrapping, deploy/k8s/components/monitoring
+	$(BIN)/python -m tests.deploy.prometheus_rule
+
+k8s-smoke: .venv/.installed ## put the dev overlay on your own Kubernetes cluster and see a price arrive; SMOKE='--context NAME'
+	@$(BIN)/python -m tests.deploy.smoke $(SMOKE)
+
 constraints: .venv/.installed ## pin what is installed now
 	$(BIN)/pip freeze --exclude-editable > constraints.txt
 
 clean: ## remove everything that was installed or cached
-	rm -rf .venv tests/interop/node_modules tests/load/peers/node/node_modules tests/load/peers/python/.venv .fuzz .hypothesis soak-report .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .venv tests/interop/node_modules tests/deploy/node_modules tests/load/peers/node/node_modules tests/load/peers/python/.venv .fuzz .hypothesis soak-report .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
 .venv/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -94,6 +100,12 @@ tests/interop/node_modules/.installed: tests/interop/package.json
 	@command -v npm >/dev/null || { echo "The interoperability tests need Node 20 or later with npm on PATH"; exit 1; }
 	@echo "Installing the JavaScript clients ..."
 	@cd tests/interop && npm install --no-package-lock --no-audit --no-fund --loglevel=error
+	@touch $@
+
+tests/deploy/node_modules/.installed: tests/deploy/package.json
+	@command -v npm >/dev/null || { echo "The checks of deploy/k8s need Node 20 or later with npm on PATH"; exit 1; }
+	@echo "Installing the types of Kubernetes extensions ..."
+	@cd tests/deploy && npm install --no-package-lock --no-audit --no-fund --loglevel=error
 	@touch $@
 
 tests/load/peers/node/node_modules/.installed: tests/load/peers/node/package.json
