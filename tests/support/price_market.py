@@ -91,8 +91,8 @@ async def candles(bus: RedisBus) -> dict[tuple[str, str, int], tuple[str, ...]]:
 
     # Open ones first: one that closes meanwhile is found among the closed.
     for shard in range(SHARDS):
-        for name, raw in (await bus.hash_all(redis_keys.chart_snapshot(shard))).items():
-            for interval, open_ones in decode_chart(raw).candles.items():
+        for name, chart in (await bus.hash_all(redis_keys.chart_snapshot(shard))).items():
+            for interval, open_ones in decode_chart(chart).candles.items():
                 for candle in open_ones:
                     keep(name.decode(), interval, candle)
     prefix = redis_keys.candle_history("", "").removesuffix(":")
