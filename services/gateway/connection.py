@@ -147,6 +147,7 @@ class EngineConnection:
         carrier: what carries its frames now.
         is_from_python: whether it is python-engineio's client, as far as it says.
         address: what it is counted under, for limits by address; never who it is.
+        opened_at: on the event loop's clock.
     """
 
     __slots__ = (
@@ -160,6 +161,7 @@ class EngineConnection:
         "carrier",
         "due",
         "is_from_python",
+        "opened_at",
     )
 
     def __init__(
@@ -174,7 +176,8 @@ class EngineConnection:
     ) -> None:
         self._host = host
         self.carrier = carrier
-        self._session = Session(host.session_settings, sid, transport, host.loop.time())
+        self.opened_at = host.loop.time()
+        self._session = Session(host.session_settings, sid, transport, self.opened_at)
         self._application: Application | None = None
         self._prober: Prober | None = None
         self._ended = False
@@ -197,6 +200,16 @@ class EngineConnection:
     def has_ended(self) -> bool:
         """Whether nothing can be sent any more."""
         return self._ended
+
+    @property
+    def application(self) -> Application | None:
+        """What it serves; None once it has ended."""
+        return self._application
+
+    @property
+    def is_upgrading(self) -> bool:
+        """Whether a WebSocket is about to take over: an ending now could leave the client with neither."""
+        return self._prober is not None
 
     @property
     def sid(self) -> str:
