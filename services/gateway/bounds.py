@@ -20,6 +20,8 @@ from shared.log import get_logger
 log = get_logger(__name__)
 
 FRAME_BURST_S: Final = 10
+"""Seconds' worth of frames that may come at once: a client that subscribes one by one sends hundreds, and one that goes
+on is to see the warning about its messages first."""
 
 
 def parsers(settings: GatewaySettings, port: PortSettings) -> Parsers:
@@ -91,6 +93,11 @@ def server_settings(settings: GatewaySettings, port: PortSettings) -> ServerSett
         max_age=port.max_connection_age_seconds or inf,
         max_head=port.max_head_bytes,
     )
+
+
+def connection_limit(settings: ServerSettings) -> int:
+    """Clients that a gateway takes, by its own limit or by the system's on open files; 0: any number."""
+    return min(filter(None, (settings.max_connections, settings.doorway.max_sockets)), default=0)
 
 
 def _sockets(wanted: int) -> int:

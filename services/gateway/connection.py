@@ -147,7 +147,7 @@ class EngineConnection:
         carrier: what carries its frames now.
         is_from_python: whether it is python-engineio's client, as far as it says.
         address: what it is counted under, for limits by address; never who it is.
-        opened_at: the event loop's clock.
+        opened_at: on the event loop's clock.
     """
 
     __slots__ = (
@@ -176,14 +176,14 @@ class EngineConnection:
     ) -> None:
         self._host = host
         self.carrier = carrier
-        self._session = Session(host.session_settings, sid, transport, host.loop.time())
+        self.opened_at = host.loop.time()
+        self._session = Session(host.session_settings, sid, transport, self.opened_at)
         self._application: Application | None = None
         self._prober: Prober | None = None
         self._ended = False
         self._retires_at = host.next_retirement()
         self.is_from_python = is_from_python
         self.address = address
-        self.opened_at = host.loop.time()
         self.due: Due | None = None
 
     @property
@@ -202,14 +202,19 @@ class EngineConnection:
         return self._ended
 
     @property
-    def sid(self) -> str:
-        """The client's secret; never logged, never shown to another."""
-        return self._session.sid
-
-    @property
     def application(self) -> Application | None:
         """What it serves; None once it has ended."""
         return self._application
+
+    @property
+    def is_upgrading(self) -> bool:
+        """Whether a WebSocket is about to take over: an ending now could leave the client with neither."""
+        return self._prober is not None
+
+    @property
+    def sid(self) -> str:
+        """The client's secret; never logged, never shown to another."""
+        return self._session.sid
 
     @property
     def last_pong(self) -> float:

@@ -91,6 +91,11 @@ class Outbox:
         self.pace: Pace | None = None
         self.member: object = None
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether it owes nothing: all that the client was to get by now is written, or goes out with `flush`."""
+        return not (self.behind or self.replaying or self._held)
+
     def send(self, frames: bytes) -> None:
         """Queue control frames; they are written at the end of this turn, or when the socket drains."""
         if not self.queue:

@@ -74,6 +74,9 @@ class Vitals:
         self._delayed_clients = telemetry.gauge(metrics.DELAYED_CLIENTS)
         self._delayed_bytes = telemetry.gauge(metrics.DELAYED_BYTES)
         self._age = telemetry.histogram(metrics.PUBLISH_TO_SEND)
+        self._draining = telemetry.gauge(metrics.DRAINING)
+        self._limit = telemetry.gauge(metrics.CONNECTION_LIMIT)
+        self._shed = telemetry.counter(metrics.SHED)
         self._endings = telemetry.counter(metrics.DISCONNECTS)
         for reason in close_reasons.ALL:
             self._endings.labels(reason=reason.text)
@@ -129,6 +132,16 @@ class Vitals:
     def count_ending(self, reason: CloseReason) -> None:
         """A connection ended."""
         self._endings.labels(reason=reason.text).inc()
+        if reason is close_reasons.REBALANCED:
+            self._shed.inc()
+
+    def note_draining(self) -> None:
+        """The gateway lets its clients go from now on."""
+        self._draining.set(1)
+
+    def note_limit(self, clients: int) -> None:
+        """The gateway takes so many clients; 0: any number."""
+        self._limit.set(clients)
 
     def count_refusal(self, reason: str) -> None:
         """A handshake was refused."""

@@ -131,7 +131,7 @@ class Cluster:
         self._stopping.set()
         self._say("Tickwire stops; Ctrl-C again to hurry it.")
         for group in (self._feed, self._services, self._valkey):
-            await stop(group, self._hurry)
+            await stop(group, self._hurry, self._plan.drain_s)
         self._say("Stopped. Nothing is left running.")
         try:
             await bus.close()

@@ -64,6 +64,13 @@ MESSAGE_WARNINGS: Final = _counter(
     "tickwire_message_warnings_total", "Times that a client was told that it sends too many messages."
 )
 DISCONNECTS: Final = _counter("tickwire_disconnects_total", "Client connections that ended.", "reason")
+DRAINING: Final = _gauge("tickwire_draining", "1 while this gateway lets its clients go, because it stops.")
+CONNECTION_LIMIT: Final = _gauge(
+    "tickwire_connection_limit", "Clients that this gateway takes, above which it is not ready; 0: any number."
+)
+SHED: Final = _counter(
+    "tickwire_shed_total", "Clients let go because this gateway had more than its share of the cluster's."
+)
 REQUEST_ERRORS: Final = _counter("tickwire_request_errors_total", "Client requests answered with an error.", "code")
 TOKENS_REFUSED: Final = _counter("tickwire_tokens_refused_total", "Tokens that were not accepted.", "reason")
 SENT_EVENTS: Final = _counter("tickwire_messages_sent_total", "Events handed to clients.", "event")

@@ -208,6 +208,7 @@ class Cluster:
             "OPS_HOST": "127.0.0.1",
             "GATEWAY_HOST": "127.0.0.1",
             "JWT_SECRET": SECRET,
+            "DRAIN_SECONDS": "0",
         }
         self.services: list[Service] = []
 

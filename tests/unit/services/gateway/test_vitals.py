@@ -154,3 +154,14 @@ async def test_the_charts_that_are_kept_are_counted() -> None:
     setup.charts.watch("A", "1m")
     setup.charts.watch("A", "5m")
     assert setup.scraped()["tickwire_charts_kept"] == 2
+
+
+async def test_clients_let_go_for_others_a_drain_and_the_limit_are_told() -> None:
+    setup = Setup()
+    setup.vitals.note_limit(500)
+    setup.vitals.note_draining()
+    for reason in (close_reasons.REBALANCED, close_reasons.DRAINED):
+        setup.vitals.count_ending(reason)
+    scraped = setup.scraped()
+    assert scraped["tickwire_connection_limit"] == 500
+    assert (scraped["tickwire_draining"], scraped["tickwire_shed_total"]) == (1, 1)
