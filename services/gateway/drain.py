@@ -84,13 +84,13 @@ class Drain:
         started = self._now
         order = list(self._server.connections)
         random.shuffle(order)
-        log.info("draining", clients=len(order), seconds=self._budget_s)
+        log.info("draining", clients=len(order), deadline_s=self._budget_s)
         try:
             await self._farewell.tell_all(order, Cause.STOPPING, self._budget_s)
             await self._let_go(deque(order), started)
         finally:
             seconds = round(self._now - started, 2)
-            log.info("drained", clients=len(order), seconds=seconds, left_over=len(self._server.connections))
+            log.info("drained", clients=len(order), took_s=seconds, clients_left=len(self._server.connections))
 
     @property
     def _now(self) -> float:

@@ -66,7 +66,7 @@ async def test_clients_are_told_and_closed_one_by_one_in_the_way_that_brings_the
     assert times[-1] - times[0] > 0.25 * BUDGET_S, "they are spread, not closed at once"
     assert times[len(times) // 2] > 0.2 * BUDGET_S, "not nearly all at the beginning either"
     drained = await gateway.logged("drained")
-    assert (drained["clients"], drained["left_over"]) == (20, 0)
+    assert (drained["clients"], drained["clients_left"]) == (20, 0)
 
 
 async def test_a_client_between_two_polls_is_told_goodbye_by_its_next_one_on_a_new_connection(gateway: Service) -> None:
@@ -106,7 +106,7 @@ async def test_who_never_reads_does_not_keep_the_gateway(cluster: Cluster) -> No
         stalled.client.stall()
         assert await gateway.stop() == 0
     drained = await gateway.logged("drained")
-    assert 1 <= drained["seconds"] < 1 + STOP_S
+    assert 1 <= drained["took_s"] < 1 + STOP_S
     assert not gateway.lines("stop_deadline_passed")
 
 
@@ -129,7 +129,7 @@ async def test_who_waits_for_its_turn_is_served_on_new_clients_are_not_and_a_sec
         assert [await socket.client.ended() for socket in (one, other)] == [(RESTARTED, True)] * 2
         assert await gateway.ended() == 0
     assert gateway.lines("stop_hurried")
-    assert (await gateway.logged("drained"))["left_over"] == 2
+    assert (await gateway.logged("drained"))["clients_left"] == 2
 
 
 async def _open_clients(gateway: Service) -> float:

@@ -80,4 +80,4 @@ async def test_each_comes_back_and_those_that_recover_have_every_trade_once(
         last = len(accepted) + 5
         for case, client in from_node:
             assert await trades(client, last) == list(range(1, last + 1)), case
-    assert (await leaving.logged("drained"))["left_over"] == 0
+    assert (await leaving.logged("drained"))["clients_left"] == 0
