@@ -1,14 +1,14 @@
 # Everything that a developer runs. A bare `make` lists the targets.
 PYTHON ?= python3
 BIN := .venv/bin
-SOURCES := protocol shared services tests
+SOURCES := protocol shared services deploy tests
 # Test processes, more than cores: tests wait most of the time, for services and for faults to be noticed.
 WORKERS ?= 3
 FUZZ_SECONDS ?= 60
-SYSTEM_PACKAGES ?= nginx-light haproxy chromium redis-server
+SYSTEM_PACKAGES ?= nginx-light haproxy chromium redis-server prometheus
 
 .DEFAULT_GOAL := help
-.PHONY: help setup system demo test check lint types layers unit interop fuzz fuzz-coverage chaos soak-hostile test-security test-mutations bench bench-ingest bench-peers readme k8s-rules k8s-smoke constraints clean
+.PHONY: help setup system demo test check lint types layers unit interop fuzz fuzz-coverage chaos soak-hostile test-security test-mutations bench bench-ingest bench-peers readme dashboard k8s-rules k8s-smoke constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -72,6 +72,10 @@ bench-peers: .venv/.installed tests/load/peers/node/node_modules/.installed test
 
 bench-ingest: .venv/.installed ## CPU for each tick that price-ingest reads, candles included
 	$(BIN)/python -m tests.load.bench_ingest
+
+dashboard: .venv/.installed ## write Grafana's dashboard, and the tables of alerts and metrics, anew from the code
+	$(BIN)/python -m deploy.observability.dashboard
+	$(BIN)/python -m deploy.observability.reference
 
 readme: .venv/.installed ## print the README's tables and the end of .env.example anew from the code
 	$(BIN)/python -m tests.support.readme_tables --write

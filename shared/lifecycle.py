@@ -27,7 +27,7 @@ from shared.clock import Clock, SystemClock
 from shared.health import Health
 from shared.log import configure_logging, get_logger
 from shared.names import metrics
-from shared.reporting import RedisWatch, Reporter
+from shared.reporting import LoopWatch, RedisWatch, Reporter
 from shared.settings import CommonSettings, SettingsError, describe, load_all
 from shared.tasks import TaskGroup
 from shared.telemetry import Telemetry
@@ -172,6 +172,7 @@ async def _run(runtime: Runtime, build: Callable[[Runtime], App], signals: _Stop
     watch = RedisWatch(runtime.bus, runtime.clock, runtime.telemetry)
     runtime.health.add_check("redis", watch.check)
     runtime.tasks.spawn("redis-watch", watch.run())
+    runtime.tasks.spawn("loop-watch", LoopWatch(runtime.clock, runtime.telemetry).run())
     _calm_collector()  # a service may tune it further as it starts
     await app.start()
     runtime.health.add_check("started", lambda: None)

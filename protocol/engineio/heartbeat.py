@@ -50,15 +50,19 @@ class Heartbeat:
     Args:
         settings: shared by all.
         now: when the life begins; the first ping is due one interval later.
+
+    Attributes:
+        pinged_at: when the ping was sent whose pong is awaited; `inf` while none is.
     """
 
-    __slots__ = ("_awaiting_pong", "_due", "_extended", "_settings")
+    __slots__ = ("_awaiting_pong", "_due", "_extended", "_settings", "pinged_at")
 
     def __init__(self, settings: SessionSettings, now: float) -> None:
         self._settings = settings
         self._due = now + settings.ping_interval / MS
         self._awaiting_pong = False
         self._extended = False
+        self.pinged_at = inf
 
     @property
     def due(self) -> float:
@@ -84,6 +88,7 @@ class Heartbeat:
         if not self._awaiting_pong:
             self._awaiting_pong = True
             self._extended = False
+            self.pinged_at = now
             self._due = (now if stood_still else self._due) + self._settings.ping_timeout / MS
             return Beat.PING
         if stood_still:
@@ -99,6 +104,7 @@ class Heartbeat:
         """Schedule the next ping. A pong that nobody asked for changes nothing: it must not put off pings."""
         if self._awaiting_pong:
             self._awaiting_pong = False
+            self.pinged_at = inf
             self._due = now + self._settings.ping_interval / MS
 
     def receive_message(self) -> None:
@@ -113,11 +119,13 @@ class Heartbeat:
             settings = self._settings
             waited = settings.ping_timeout * (2 if self._extended else 1)
             self._awaiting_pong = False
+            self.pinged_at = inf
             self._due += (settings.ping_interval - waited) / MS
 
     def stop(self) -> None:
         """Never be due again."""
         self._awaiting_pong = False
+        self.pinged_at = inf
         self._due = inf
 
     def _stood_still(self, now: float) -> bool:

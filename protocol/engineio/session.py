@@ -197,6 +197,11 @@ class Session:
         return self._state not in _OVER
 
     @property
+    def pinged_at(self) -> float:
+        """When the ping was sent whose pong is awaited; `inf` while none is."""
+        return self._heartbeat.pinged_at
+
+    @property
     def cause(self) -> CloseCause | None:
         """Why it ended; None while open."""
         return self._cause

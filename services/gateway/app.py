@@ -154,7 +154,12 @@ class GatewayApp:
         self._hub = Hub()
         self._encoder = Encoder(self._parsers)
         self._payloads = Payloads(settings.decimals)
-        self._flusher = Flusher(asyncio.get_running_loop(), settings.max_buffered_bytes)
+        self._flusher = Flusher(
+            asyncio.get_running_loop(),
+            settings.max_buffered_bytes,
+            self._vitals.observe_flush,
+            self._runtime.clock.monotonic,
+        )
         self._fanout = Fanout(self._hub, self._encoder, self._payloads, self._flusher)
 
     def _make_market(self) -> None:
@@ -225,6 +230,7 @@ class GatewayApp:
             shards=runtime.common.trade_shards,
         )
         self._trades = TradeFeed(bus, runtime.instance, clock, self._log, runtime.common.trade_shards)
+        self._trades.observe_age = self._vitals.observe_log_age
         self._delayed_trades = DelayedTrades(bus, clock, self._hub, self._log, self._trades, delivered)
         self._sessions = Sessions(
             bus,
@@ -332,6 +338,7 @@ class GatewayApp:
             {SOCKET_IO_PATH: mount},
             on_refused=self._vitals.count_refusal,
             on_ended=self._vitals.count_ending,
+            on_pong=self._vitals.observe_delivery,
         )
 
     def _make_debug_path(self) -> DebugPath:

@@ -128,6 +128,11 @@ class ChartFeed:
         if self._watchers[series] == 0:
             asyncio.get_running_loop().call_later(LINGER_S, self._drop_if_unwatched, series)
 
+    @property
+    def subscription(self) -> Subscription:
+        """How it hears; for figures."""
+        return self._subscription
+
     async def run(self) -> None:
         """Work until cancelled."""
         async with TaskGroup() as tasks:

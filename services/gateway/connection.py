@@ -12,7 +12,7 @@ from random import uniform
 from typing import Final, Protocol, assert_never
 
 from protocol.engineio import codec
-from protocol.engineio.packets import Message, Packet
+from protocol.engineio.packets import Message, Packet, Pong
 from protocol.engineio.session import (
     CloseCause,
     Closed,
@@ -115,6 +115,7 @@ class Host:
         on_end: called once for each connection that ended.
         on_gone: called once for each whose carrier is gone too: nobody asks for its sid any more.
         max_age: seconds after which a connection ends, a tenth more or less each, so that they do not all at once.
+        on_pong: gets what carried a heartbeat's answer, and the seconds since the ping.
     """
 
     def __init__(
@@ -125,6 +126,7 @@ class Host:
         on_end: Callable[["EngineConnection", CloseReason], None],
         on_gone: Callable[["EngineConnection"], None] = lambda _connection: None,
         max_age: float = inf,
+        on_pong: Callable[[Transport, float], None] = lambda _transport, _seconds: None,
     ) -> None:
         self.loop = loop
         self.deadlines = deadlines
@@ -132,6 +134,7 @@ class Host:
         self.on_end = on_end
         self.on_gone = on_gone
         self._max_age = max_age
+        self.on_pong = on_pong
 
     def next_retirement(self) -> float:
         """When a connection that opens now ends."""
@@ -291,12 +294,14 @@ class EngineConnection:
         """
         if self._ended or self._application is None:
             return
-        now = self._host.loop.time()
+        now, pinged_at = self._host.loop.time(), self._session.pinged_at
         received = self._session.receive_packet(packet, now)
         if isinstance(received, Message):
             self._application.receive(received.data, now)
         elif isinstance(received, Closed):
             self.end(close_reasons.CLIENT_LEFT)
+        elif pinged_at != inf and isinstance(packet, Pong):
+            self._host.on_pong(self.transport, max(0.0, now - pinged_at))  # a ping may go a moment before it is due
         self.rearm()
 
     def fail(self, error: PeerError) -> None:

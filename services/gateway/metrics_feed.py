@@ -27,6 +27,11 @@ class MetricsFeed:
         self.rejected = 0
         self.deaf = 0
 
+    @property
+    def subscription(self) -> Subscription:
+        """How it hears; for figures."""
+        return self._subscription
+
     async def run(self) -> None:
         """Work until cancelled."""
         self._subscription.want(redis_keys.CLUSTER_METRICS)

@@ -156,6 +156,11 @@ class PriceFeed:
         if self._watched[shard] == 0 and not self._everything:
             asyncio.get_running_loop().call_later(LINGER_S, self._leave_if_unwatched, shard)
 
+    @property
+    def subscription(self) -> Subscription:
+        """How it hears; for figures."""
+        return self._subscription
+
     async def run(self) -> None:
         """Work until cancelled."""
         if self._everything:

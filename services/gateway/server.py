@@ -111,6 +111,7 @@ class Server:
         mounts: path prefix, such as `/socket.io/` -> application.
         on_refused: gets a short reason for each refused handshake.
         on_ended: gets the ending of each connection that was open.
+        on_pong: gets what carried a heartbeat's answer, and the seconds since the ping.
 
     Attributes:
         connections: those that are open.
@@ -124,6 +125,7 @@ class Server:
         mounts: Mapping[str, Mount],
         on_refused: Callable[[str], None] = lambda _reason: None,
         on_ended: Callable[[CloseReason], None] = lambda _reason: None,
+        on_pong: Callable[[Transport, float], None] = lambda _transport, _seconds: None,
     ) -> None:
         self._loop = loop
         self._settings = settings
@@ -134,7 +136,7 @@ class Server:
             (
                 path,
                 mount,
-                Host(loop, self._deadlines, mount.session_settings, self._ended, self._gone, settings.max_age),
+                Host(loop, self._deadlines, mount.session_settings, self._ended, self._gone, settings.max_age, on_pong),
             )
             for path, mount in mounts.items()
         ]

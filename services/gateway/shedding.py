@@ -103,8 +103,10 @@ class Shedding:
         was_shedding = self._rebalance.is_shedding
         clients = len(self._server.connections) - len(self._told)
         number = self._rebalance.due(clients, now)
-        if self._rebalance.is_shedding is not was_shedding:
-            log.info("rebalancing_ended" if was_shedding else "rebalancing_began", clients=clients)
+        if self._rebalance.is_shedding and not was_shedding:
+            log.info("rebalancing_began", clients=clients)
+        elif was_shedding and not self._rebalance.is_shedding:
+            log.info("rebalancing_ended", clients=clients)
         if number:
             chosen = self._choose(number, now)
             self._farewell.tell(chosen, Cause.REBALANCING, NOTICE_S)

@@ -164,4 +164,6 @@ class Intake:
             outcomes.update(error.refusal for _, error in reading.refused)
         if reading.holds is not None:
             self._gear.figures.count_read(reading.holds, reading.entries)
+            if reading.ticks:
+                self._gear.figures.observe_age(reading.holds, min(tick.ts for tick in reading.ticks))
         self._gear.figures.count_outcomes(accepted, outcomes)

@@ -78,6 +78,7 @@ class Pipeline:
         self._forward = redis_keys.price_forward(store.unit)
         self._positions = Positions({})
         self._changed = asyncio.Event()
+        self._unpublished_since: float | None = None
 
     async def run(self) -> None:
         """Go on from what was committed, until cancelled.
@@ -125,11 +126,15 @@ class Pipeline:
             await self._changed.wait()
             self._changed.clear()
             began = self._gear.clock.monotonic()
+            read_at, self._unpublished_since = self._unpublished_since, None
             changes, moved = self._book.take(), self._positions.take_moved(Lane.PRICES)
             with self._gear.figures.timed_commit(Lane.PRICES):
                 await self._store.save(changes, moved, intake.take_forwards())
             self._positions.commit(Lane.PRICES, moved)
-            self._gear.figures.count_published(sum(change.fresh for change in changes))
+            published = sum(change.fresh for change in changes)
+            if published and read_at is not None:
+                self._gear.figures.observe_publication(read_at)
+            self._gear.figures.count_published(published)
             self._show()
             # A single tick goes at once; many share commits and publications, which cost more than the prices in them.
             ticks = sum(change.price.n for change in changes if change.fresh)
@@ -183,6 +188,8 @@ class Pipeline:
             count = max(LEAST_ENTRIES, READ_ENTRIES // len(self._positions.now))
             replies = await self._bus.read(self._positions.now, count, LONGEST_BLOCK_MS)
             for stream, entries in replies.items():
+                if self._unpublished_since is None:
+                    self._unpublished_since = clock.monotonic()
                 await intake.take_in(stream, entries)
                 self._changed.set()
                 await asyncio.sleep(0)  # the commits' turn: many streams together are much to fold

@@ -167,6 +167,8 @@ class Consumer:
             self._declare_unconfirmed(appended.unconfirmed)
             if self._stopping:
                 break
+        if new and not appended.unconfirmed:
+            self._tally.observe_age(min(found.trade.ts for found in trades))
         self._tally.add(metrics.TRADES, new)
         self._tally.add(metrics.NOTIFICATIONS, notified)
         self._tally.add(metrics.DUPLICATES, 0 if appended.unconfirmed else len(trades) - new)
