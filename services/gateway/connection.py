@@ -1,20 +1,18 @@
 """One Engine.IO connection: a carrier below, a protocol session in the middle, an application above.
 
 The carrier (a WebSocket) hands in Engine.IO frames; the session says what they mean; messages go to the application,
-which writes back through here. Every way in which a connection ends passes `end`, and `_reason_of` is the one place
-that turns an error into an ending.
+which writes back through here. Every way in which a connection ends passes `end`.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from math import inf
 from random import uniform
-from typing import Final, Protocol, assert_never
+from typing import Protocol, assert_never
 
 from protocol.engineio import codec
 from protocol.engineio.packets import Message, Packet, Pong
 from protocol.engineio.session import (
-    CloseCause,
     Closed,
     ProbeRejected,
     Send,
@@ -23,26 +21,16 @@ from protocol.engineio.session import (
     Transport,
     Upgraded,
 )
-from protocol.errors import PeerError, ViolationCode
+from protocol.errors import PeerError
 from protocol.socketio.parser import MessageData
 from services.gateway.deadlines import Deadlines, Due
+from services.gateway.endings import cause_of, reason_of
 from services.gateway.frames import frame_packet
 from shared.log import get_logger
 from shared.names import close_reasons
 from shared.names.close_reasons import CloseReason
 
 log = get_logger(__name__)
-
-_CAUSES: Final[Mapping[CloseReason, CloseCause]] = {
-    close_reasons.CLIENT_LEFT: CloseCause.PEER_CLOSED,
-    close_reasons.PEER_GONE: CloseCause.TRANSPORT_ERROR,
-    close_reasons.PING_TIMEOUT: CloseCause.PING_TIMEOUT,
-    close_reasons.PROTOCOL_ERROR: CloseCause.PARSE_ERROR,
-    close_reasons.WEBSOCKET_ERROR: CloseCause.PARSE_ERROR,
-    close_reasons.MESSAGE_TOO_BIG: CloseCause.PARSE_ERROR,
-    close_reasons.SERVER_STOPPING: CloseCause.SHUTDOWN,
-}
-"""What Socket.IO calls an ending; any other is `FORCED_BY_SERVER`."""
 
 
 class Carrier(Protocol):
@@ -266,7 +254,7 @@ class EngineConnection:
         self._ended = True
         self._retires_at = inf
         self._drop_prober()
-        self._session.finish(_CAUSES.get(reason, CloseCause.FORCED_BY_SERVER))
+        self._session.finish(cause_of(reason))
         if self._application is not None:
             self._application.closed(reason)
             self._application = None
@@ -307,7 +295,7 @@ class EngineConnection:
     def fail(self, error: PeerError) -> None:
         """The client broke a rule."""
         log.info("client_broke_protocol", rule=error.code.value, limit=error.limit, actual=error.actual)
-        self.end(_reason_of(error))
+        self.end(reason_of(error))
 
     def drained(self) -> None:
         """The carrier takes more again."""
@@ -390,13 +378,3 @@ class EngineConnection:
         prober, self._prober = self._prober, None
         if prober is not None:
             prober.reject()
-
-
-def _reason_of(error: PeerError) -> CloseReason:
-    match error.code:
-        case ViolationCode.CONNECT_TIMEOUT:
-            return close_reasons.CONNECT_TIMEOUT
-        case ViolationCode.PAYLOAD_TOO_LARGE:
-            return close_reasons.MESSAGE_TOO_BIG
-        case _:
-            return close_reasons.PROTOCOL_ERROR
