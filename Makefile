@@ -6,9 +6,11 @@ SOURCES := protocol shared services deploy tests
 WORKERS ?= 3
 FUZZ_SECONDS ?= 60
 SYSTEM_PACKAGES ?= nginx-light haproxy chromium redis-server prometheus
+# What the container tests start an engine of their own with: PACKAGE:PROGRAM where the names differ.
+CONTAINER_PACKAGES ?= docker.io:dockerd mmdebstrap iptables
 
 .DEFAULT_GOAL := help
-.PHONY: help setup system demo test check lint types layers unit interop fuzz fuzz-coverage chaos soak-hostile test-security test-mutations bench bench-ingest bench-peers readme dashboard k8s-rules k8s-smoke constraints clean
+.PHONY: help setup system demo test check lint types layers unit interop fuzz fuzz-coverage chaos soak-hostile containers test-security test-mutations bench bench-ingest bench-peers readme dashboard k8s-rules k8s-smoke constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +25,12 @@ demo: .venv/.installed ## a whole cluster in this terminal, with a simulated mar
 
 test: setup system check ## every test that CI runs, real Redis and real clients included
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile
+	@$(MAKE) --no-print-directory containers
+
+containers: setup ## build the image and run docker-compose.yml for real, with an engine of its own, three minutes; a skip says why
+	@test "$$(id -u)" -ne 0 || tests/interop/install_packages.sh $(CONTAINER_PACKAGES)
+	@test -x $(BIN)/docker-compose || $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[containers]'
+	$(BIN)/pytest -o norecursedirs=.git tests/containers
 
 check: lint types layers ## what needs no running: format, lint, types, import rules
 

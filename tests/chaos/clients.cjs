@@ -51,6 +51,7 @@ function start({ name, url, parser, transports, symbols, token, prices: wantsPri
   let subscribed = false;
   const socket = io(url, {
     forceNew: true,
+    withCredentials: true, // a balancer that routes by a cookie
     auth: (answer) => answer({ token }),
     ...(transports && { transports }),
     ...(PARSERS[parser] && { parser: PARSERS[parser] }),
