@@ -30,7 +30,7 @@ test: setup system check ## every test that CI runs, real Redis and real clients
 containers: setup ## build the image and run docker-compose.yml for real, with an engine of its own, three minutes; a skip says why
 	@test "$$(id -u)" -ne 0 || tests/interop/install_packages.sh $(CONTAINER_PACKAGES)
 	@test -x $(BIN)/docker-compose || $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[containers]'
-	$(BIN)/pytest -o norecursedirs=.git tests/containers
+	$(BIN)/pytest -o norecursedirs='.* node_modules' tests/containers
 
 check: lint types layers ## what needs no running: format, lint, types, import rules
 
