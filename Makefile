@@ -2,7 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := protocol shared services deploy tests
-# Test processes, more than cores: tests wait most of the time, for services and for faults to be noticed.
+# Test processes, more than cores: tests wait most of the time, for services and for faults to be noticed. Files run in the
+# order of their names: the longest have few tests, and would all come last otherwise.
 WORKERS ?= 3
 FUZZ_SECONDS ?= 60
 SYSTEM_PACKAGES ?= nginx-light haproxy chromium redis-server prometheus
@@ -24,7 +25,7 @@ demo: .venv/.installed ## a whole cluster in this terminal, with a simulated mar
 	@$(BIN)/tickwire up
 
 test: setup system .venv/.envoy check ## every test that CI runs, real Redis and real clients included
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 15
 	@$(MAKE) --no-print-directory containers
 
 containers: setup ## build the image and run docker-compose.yml for real, with an engine of its own, three minutes; a skip says why
