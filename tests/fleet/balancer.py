@@ -13,9 +13,12 @@ from typing import Final
 
 from tests.support.edge import Backend, Name, edge
 from tests.support.waiting import eventually
+from tests.support.wire_client import ask, upgrade_head
 
 NOWHERE: Final = Backend(9, 9)
 """A place that nobody has yet."""
+
+UNKNOWN: Final = "/socket.io/?EIO=4&transport=none"
 
 
 class Balancer:
@@ -69,4 +72,21 @@ async def open_balancer(
         return re.sub(rf"(:{NOWHERE.port} .*)", r"\1 disabled", text)
 
     async with edge(name, [*gateways, *[NOWHERE] * max(spare, 0)], directory, prepared) as port:
+        await _all_in_rotation(port, len(gateways))
         yield Balancer(port, admin)
+
+
+async def _all_in_rotation(port: int, gateways: int) -> None:
+    """Wait until each gateway has answered through the proxy, which says in its cookie who did.
+
+    Envoy sends nobody to a gateway whose first health check has not come back. What is asked here no gateway serves, so
+    that it leaves no session behind.
+    """
+    seen: set[str] = set()
+
+    async def look() -> int:
+        answer = await ask(port, upgrade_head(UNKNOWN, {"Connection": "close", "Upgrade": None}))
+        seen.add(answer.headers.get("set-cookie", ""))
+        return len(seen - {""})
+
+    await eventually(look, "gateways in rotation", lambda found: found == gateways)
