@@ -1,15 +1,16 @@
 """Structured logs on standard error: one JSON object a line (`LOG_FORMAT=console` for people).
 
-Field words used everywhere: `service`, `instance`, `client` (a Socket.IO id), `symbol`, `user_id`, `stream`, `entry`,
-`reason`, `error`. Secrets never pass: what `REDACTED` names is replaced whatever its value, and what looks like one is
-masked wherever it stands, tracebacks included. Long values are cut, control characters escaped, and repeated lines
-rationed (`shared.log_budget`), so that what a client sends can neither forge a line nor flood the log.
+Every field is in `shared.names.log_fields`; OpenTelemetry's are spelt here, so that a call says `error=error` and no
+more. Secrets never pass: what `REDACTED` names is replaced whatever its value, and what looks like one is masked
+wherever it stands, tracebacks included. Long values are cut, control characters escaped, and repeated lines rationed
+(`shared.log_budget`), so that what a client sends can neither forge a line nor flood the log.
 """
 
 import logging
 import re
 import sys
 from collections.abc import Mapping, MutableMapping
+from importlib.metadata import version
 from itertools import islice
 from typing import Any, Final, cast
 
@@ -18,6 +19,7 @@ from structlog.typing import FilteringBoundLogger, Processor
 
 from shared.clock import SystemClock
 from shared.log_budget import TRACEBACK_COST, LogBudget
+from shared.names import log_fields
 
 REDACTED: Final = frozenset({"auth", "authorization", "cookie", "offset", "password", "pid", "secret", "sid", "token"})
 MAX_VALUE_LENGTH: Final = 500
@@ -26,7 +28,13 @@ MAX_ITEMS: Final = 50
 """Of a list or mapping in a log line."""
 
 _STRUCTLOGS_OWN: Final = frozenset({"_from_structlog", "_record", "exc_info", "stack_info"})
-_TRACEBACK: Final = "exception"
+_TRACEBACK: Final = log_fields.STACKTRACE.name
+_CONSOLES_TRACEBACK: Final = "exception"
+"""Where structlog puts a traceback, and where its console looks for one."""
+
+_SPELT: Final = {"service": log_fields.SERVICE_NAME.name, "instance": log_fields.SERVICE_INSTANCE.name}
+"""What `configure_logging` is given, as lines have it."""
+
 
 _MASKS: Final = (
     (re.compile(r"\beyJ[\w-]{4,}\.[\w-]*(?:\.[\w-]*)?"), "[token]"),
@@ -46,6 +54,22 @@ Event = MutableMapping[str, Any]  # structlog's own type: values are whatever a 
 def get_logger(name: str) -> FilteringBoundLogger:
     """A logger that says which module speaks."""
     return cast("FilteringBoundLogger", structlog.get_logger(module=name))  # noqa: TID251 - the one typed wrapper
+
+
+def spell_errors(logger: object, method: str, event: Event) -> Event:
+    """An exception, from `error=` or `log.exception`, becomes its type, message and, of the latter, its traceback."""
+    error = event.pop("error", None)
+    raised = event.get("exc_info")
+    if raised:
+        error = sys.exc_info()[1] if raised is True else raised[1] if isinstance(raised, tuple) else raised
+        event = structlog.processors.format_exc_info(cast("Any", logger), method, event)
+        event[_TRACEBACK] = event.pop(_CONSOLES_TRACEBACK, "")
+    if isinstance(error, BaseException):
+        kind = type(error)
+        module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
+        event[log_fields.ERROR_TYPE.name] = f"{module}{kind.__qualname__}"
+        event[log_fields.EXCEPTION_MESSAGE.name] = str(error)
+    return event
 
 
 def redact(_logger: object, _method: str, event: Event) -> Mapping[str, Any]:
@@ -123,14 +147,29 @@ class _Ration(logging.Filter):
         return suppressed is not None
 
 
+def _for_people(_logger: object, _method: str, event: Event) -> Event:
+    """What a terminal shows: no version on each line, and a traceback as it is used to."""
+    event = dict(event)
+    event.pop(log_fields.SERVICE_VERSION.name, None)
+    if _TRACEBACK in event:
+        event[_CONSOLES_TRACEBACK] = event.pop(_TRACEBACK)
+    return event
+
+
 def _rendering(form: str) -> list[Processor]:
     if form != "console":
         return [structlog.processors.JSONRenderer()]
     colours = sys.stderr.isatty()
     return [
         escape,
+        _for_people,
         structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=structlog.dev.plain_traceback),
     ]
+
+
+def _stamped(bound: Mapping[str, str]) -> Mapping[str, str]:
+    stamped = {_SPELT.get(name, name): value for name, value in bound.items()}
+    return {**stamped, log_fields.SERVICE_VERSION.name: version("tickwire")} if "service" in bound else stamped
 
 
 def configure_logging(level: str, form: str, **bound: str) -> None:
@@ -139,8 +178,9 @@ def configure_logging(level: str, form: str, **bound: str) -> None:
     Args:
         level: `debug`, `info`, `warning` or `error`; libraries speak from `warning` up.
         form: `json` or `console`.
-        bound: fields that every line carries.
+        bound: fields that every line carries: `service`, which its version goes with, and `instance`.
     """
+    stamped = _stamped(bound)
     budget = LogBudget(SystemClock().monotonic)
 
     def ration(_logger: object, _method: str, event: Event) -> Event:
@@ -153,14 +193,14 @@ def configure_logging(level: str, form: str, **bound: str) -> None:
         return event
 
     def stamp(_logger: object, _method: str, event: Event) -> Mapping[str, Any]:
-        return {**bound, **event}
+        return {**stamped, **event}
 
     number = getattr(logging, level.upper())
     chain: list[Processor] = [
         stamp,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,  # without local variables, which would print tokens
+        spell_errors,  # without local variables, which would print tokens
         redact,
     ]
     render = _rendering(form)

@@ -21,18 +21,38 @@ log = get_logger(__name__)
 
 REPORT_S: Final = 2.0
 PING_S: Final = 1.0
+LOOP_PROBE_S: Final = 0.1
 REDIS_GRACE_S: Final = 15.0
 """Readiness fails only after so long without Redis: an outage must not take every gateway out of rotation at once."""
 
 
+class LoopWatch:
+    """Measures how late the event loop's timers fire: what every client of this process waits for the others."""
+
+    def __init__(self, clock: Clock, telemetry: Telemetry) -> None:
+        self._clock = clock
+        self._last = telemetry.gauge(metrics.LOOP_LAG)
+        self._all = telemetry.histogram(metrics.LOOP_DELAY)
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        while True:
+            due = self._clock.monotonic() + LOOP_PROBE_S
+            await asyncio.sleep(LOOP_PROBE_S)
+            late = max(0.0, self._clock.monotonic() - due)
+            self._last.set(late)
+            self._all.observe(late)
+
+
 class RedisWatch:
-    """Pings Redis once a second, and measures how late that timer fires."""
+    """Pings Redis once a second."""
 
     def __init__(self, bus: RedisBus, clock: Clock, telemetry: Telemetry) -> None:
         self._bus = bus
         self._clock = clock
         self._connected = telemetry.gauge(metrics.REDIS_CONNECTED)
-        self._lag = telemetry.gauge(metrics.LOOP_LAG)
+        self._reconnects = telemetry.counter(metrics.REDIS_RECONNECTS)
+        self._lost = False
         self._answered = clock.monotonic()
 
     def check(self) -> str | None:
@@ -47,12 +67,13 @@ class RedisWatch:
                 await self._bus.ping()
             except BusUnavailableError:
                 self._connected.set(0)
+                self._lost = True
             else:
                 self._answered = self._clock.monotonic()
                 self._connected.set(1)
-            due = self._clock.monotonic() + PING_S
+                self._reconnects.inc(self._lost)
+                self._lost = False
             await asyncio.sleep(PING_S)
-            self._lag.set(max(0.0, self._clock.monotonic() - due))
 
 
 class Reporter:
@@ -95,7 +116,7 @@ class Reporter:
                     report = encode_json(self._report(cpu))
                     await self._bus.hash_set(redis_keys.SERVICE_REPORTS, {self._instance: report})
             except BusUnavailableError as error:
-                log.debug("report_lost", error=str(error))
+                log.debug("report_lost", error=error)
             await asyncio.sleep(REPORT_S)
             busy_before, measured_before = busy, measured
             busy, measured = _cpu_seconds(), self._clock.monotonic()
@@ -108,7 +129,7 @@ class Reporter:
             async with self._writing:
                 await self._bus.hash_delete(redis_keys.SERVICE_REPORTS, [self._instance])
         except BusUnavailableError as error:
-            log.debug("report_left", error=str(error))
+            log.debug("report_left", error=error)
 
     def _report(self, cpu: float) -> ServiceReport:
         fields: dict[str, Any] = {

@@ -225,7 +225,7 @@ class Revocations:
         if count and self._may_log("dropped"):
             log.error(
                 "revocations_dropped",
-                kept=MAX_REVOCATIONS,
+                limit=MAX_REVOCATIONS,
                 hint="so many cannot be told apart from an attack on Redis; change the key that tokens are signed with",
             )
 
@@ -234,14 +234,14 @@ class Revocations:
             return
         self._unlogged += len(words)
         if self._may_log("revoked", _LOG_REVOKED_S):
-            log.info("revoked", count=self._unlogged)
+            log.info("revoked", revocations=self._unlogged)
             self._unlogged = 0
         on_revoked(words)
 
     def _count_rejected(self, count: int) -> None:
         self._rejected.inc(count)
         if count and self._may_log("rejected"):
-            log.warning("revocations_rejected", stream=redis_keys.REVOCATIONS, count=count)
+            log.warning("revocations_rejected", stream=redis_keys.REVOCATIONS, entries=count)
 
     def _may_log(self, what: str, interval_s: float = _LOG_S) -> bool:
         now = self._clock.monotonic()

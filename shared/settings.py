@@ -34,6 +34,7 @@ Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 NotNegative = Annotated[int, msgspec.Meta(ge=0)]
 Shards = Annotated[int, msgspec.Meta(ge=1, le=1024)]
+InstanceId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")]
 TradeShards = Annotated[int, msgspec.Meta(ge=1, le=64)]
 """Each shard adds 18 characters to the cursor that every trade carries."""
 
@@ -193,6 +194,12 @@ class CommonSettings:
     trade_shards: TradeShards = setting(4, "trade logs that symbols are spread over; the same in the whole cluster")
     candle_grace_ms: NotNegative = setting(
         500, "a candle is announced as closed so long after its end; what comes later revises it", "ms"
+    )
+    instance_id: InstanceId = setting(
+        "",
+        "begins `service.instance.id` of logs and the name in reports, in Kubernetes the pod's name; each process adds "
+        "letters of its own, because what a container wrote outlives its restart in the same pod",
+        shown_default="the service's name",
     )
     log_level: Literal["debug", "info", "warning", "error"] = setting("info", "least severe log line that is written")
     log_format: Literal["json", "console"] = setting("json", "`json` for machines, `console` for people")

@@ -146,7 +146,7 @@ class Trimmer:
                 stream=stream,
                 reader=outcome.reader,
                 position=outcome.position,
-                length=outcome.length,
+                entries=outcome.length,
                 hint="the stream grows until this reader reads on or is gone",
             )
 

@@ -50,20 +50,31 @@ class Heartbeat:
     Args:
         settings: shared by all.
         now: when the life begins; the first ping is due one interval later.
+
+    Attributes:
+        pinged_at: when the ping was sent whose pong is awaited; `inf` while none is.
     """
 
-    __slots__ = ("_awaiting_pong", "_due", "_extended", "_settings")
+    __slots__ = ("_awaiting_pong", "_due", "_extended", "_settings", "pinged_at")
 
     def __init__(self, settings: SessionSettings, now: float) -> None:
         self._settings = settings
         self._due = now + settings.ping_interval / MS
         self._awaiting_pong = False
         self._extended = False
+        self.pinged_at = inf
 
     @property
     def due(self) -> float:
         """When to call `handle_deadline`; `inf` once stopped."""
         return self._due
+
+    @property
+    def last_pong(self) -> float:
+        """When the peer last proved that it lives, or its life began; the schedule tells, so nothing is kept."""
+        settings = self._settings
+        waits = settings.ping_timeout * (2 if self._extended else 1) if self._awaiting_pong else 0
+        return self._due - (settings.ping_interval + waits) / MS
 
     def handle_deadline(self, now: float) -> Beat | None:
         """Let time pass. Harmless when called too early or too late.
@@ -77,6 +88,7 @@ class Heartbeat:
         if not self._awaiting_pong:
             self._awaiting_pong = True
             self._extended = False
+            self.pinged_at = now
             self._due = (now if stood_still else self._due) + self._settings.ping_timeout / MS
             return Beat.PING
         if stood_still:
@@ -92,6 +104,7 @@ class Heartbeat:
         """Schedule the next ping. A pong that nobody asked for changes nothing: it must not put off pings."""
         if self._awaiting_pong:
             self._awaiting_pong = False
+            self.pinged_at = inf
             self._due = now + self._settings.ping_interval / MS
 
     def receive_message(self) -> None:
@@ -106,11 +119,13 @@ class Heartbeat:
             settings = self._settings
             waited = settings.ping_timeout * (2 if self._extended else 1)
             self._awaiting_pong = False
+            self.pinged_at = inf
             self._due += (settings.ping_interval - waited) / MS
 
     def stop(self) -> None:
         """Never be due again."""
         self._awaiting_pong = False
+        self.pinged_at = inf
         self._due = inf
 
     def _stood_still(self, now: float) -> bool:

@@ -197,6 +197,11 @@ class Session:
         return self._state not in _OVER
 
     @property
+    def pinged_at(self) -> float:
+        """When the ping was sent whose pong is awaited; `inf` while none is."""
+        return self._heartbeat.pinged_at
+
+    @property
     def cause(self) -> CloseCause | None:
         """Why it ended; None while open."""
         return self._cause
@@ -291,6 +296,11 @@ class Session:
         self._step(Step.PROBE_FAILED)
         self._timeout_at = inf
         return _PROBE_REJECTED
+
+    @property
+    def last_pong(self) -> float:
+        """When the client last answered a ping, or its life began."""
+        return self._heartbeat.last_pong
 
     def next_deadline(self) -> float:
         """Return when to call `handle_deadline`; `inf` once closed. Ask again after every other call."""

@@ -5,6 +5,7 @@ kept only while it has clients or its bucket is not full again, so that no numbe
 """
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -14,6 +15,30 @@ from services.gateway.limits import TokenBucket
 
 SWEEP: Final = 4
 """Addresses looked at for each new one: more leave than come, once they are idle."""
+
+
+ROOM_AGAIN: Final = 0.95
+"""Of the limit: a gateway that was full is ready again below that, so that it does not come and go with each client."""
+
+
+class Fullness:
+    """Whether a gateway has room: a readiness check, so that whoever balances sends new clients elsewhere.
+
+    Args:
+        limit: of clients; 0: none.
+        count: how many there are.
+    """
+
+    def __init__(self, limit: int, count: Callable[[], int]) -> None:
+        self._limit = limit
+        self._count = count
+        self._is_full = False
+
+    def check(self) -> str | None:
+        """None while there is room."""
+        clients = self._count()
+        self._is_full = bool(self._limit) and clients >= self._limit * (ROOM_AGAIN if self._is_full else 1)
+        return f"{clients} clients of at most {self._limit}" if self._is_full else None
 
 
 class Refusal(StrEnum):

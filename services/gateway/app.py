@@ -5,9 +5,17 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import Any, Final
 
+from services.gateway.admission import Fullness
 from services.gateway.arrivals import Arrivals, Greeting
 from services.gateway.batches import BatchWriter, batch_writers
-from services.gateway.bounds import parsers, server_settings, session_settings, socket_settings, websocket_limits
+from services.gateway.bounds import (
+    connection_limit,
+    parsers,
+    server_settings,
+    session_settings,
+    socket_settings,
+    websocket_limits,
+)
 from services.gateway.catalogue import Catalogue
 from services.gateway.catch_up import CatchUp
 from services.gateway.chart_answers import ChartAnswers
@@ -16,11 +24,17 @@ from services.gateway.chart_feed import ChartFeed, ChartRules
 from services.gateway.chart_requests import ChartRequests
 from services.gateway.client import Client, Intake
 from services.gateway.connection import Application, EngineConnection
+from services.gateway.debug.local import LocalFacts, Parts
+from services.gateway.debug.path import PATH as DEBUG_PATH
+from services.gateway.debug.path import DebugPath
+from services.gateway.debug.stored import StoredFacts
 from services.gateway.delayed_prices import DelayedPrices
 from services.gateway.delayed_subscriber import DelayedSubscriber
 from services.gateway.delayed_trades import DelayedTrades
+from services.gateway.drain import Drain
 from services.gateway.encoding import Encoder
 from services.gateway.fanout import Fanout
+from services.gateway.farewell import Farewell
 from services.gateway.handlers import Handlers
 from services.gateway.hub import Hub
 from services.gateway.limits import EventRates, MessageLimits
@@ -37,6 +51,7 @@ from services.gateway.recovery import Recovery
 from services.gateway.server import Mount, Server
 from services.gateway.sessions import Sessions
 from services.gateway.settings import GatewaySettings
+from services.gateway.shedding import Shedding
 from services.gateway.tokens import Tokens
 from services.gateway.trade_feed import TradeFeed
 from services.gateway.users import UserLimits, Users
@@ -52,8 +67,8 @@ log = get_logger(__name__)
 
 SOCKET_IO_PATH: Final = "/socket.io/"
 
-"""Seconds' worth of frames that may come at once: a client that subscribes one by one sends hundreds, and one that goes
-on is to see the warning about its messages first."""
+AFTER_DRAIN_S: Final = 10.0
+"""For goodbyes that are still on their way when the clients have been let go, and for leaving Redis."""
 
 DEFAULT_PORT: Final = PortSettings()
 
@@ -77,7 +92,10 @@ class GatewayApp:
         self._make_identities(auth)
         self._handlers = self._make_handlers(self._make_arrivals())
         self._server = self._make_server(self._make_clients())
+        self._make_partings()
+        self.stop_deadline_s = settings.drain_seconds + AFTER_DRAIN_S
         self._watch()
+        runtime.health.add_page(DEBUG_PATH, self._make_debug_path().answer)
         self._address = ""
 
     async def start(self) -> None:
@@ -89,6 +107,7 @@ class GatewayApp:
         tasks.spawn("price-feed", self._prices.run())
         self._runtime.health.add_check("prices", self._prices.check)
         self._runtime.health.add_check("keys", self._keys.check)
+        self._runtime.health.add_check("connections", self._fullness.check)
         tasks.spawn("keys", self._fetch_keys())
         tasks.spawn("revocations", self._revocations.run(lambda _revoked: self._tokens.end_revoked()))
         tasks.spawn("trade-feed", self._trades.run())
@@ -100,6 +119,7 @@ class GatewayApp:
         tasks.spawn("metrics-feed", self._metrics.run())
         tasks.spawn("chart-feed", self._charts.run())
         tasks.spawn("chart-requests", self._chart_requests.run())
+        tasks.spawn("shedding", self._shedding.run())
         self._windows.start()
         settings = self._settings
         port = await self._server.start(settings.gateway_host, settings.gateway_port)
@@ -111,8 +131,13 @@ class GatewayApp:
         await self._keys.start()
         await self._keys.run()
 
+    async def drain(self) -> None:
+        """Let clients go one by one, while everything goes on."""
+        self._shedding.stop()
+        await self._drain.run()
+
     async def stop(self) -> None:
-        """Let clients go."""
+        """Let all clients go that are left."""
         self._windows.stop()
         await self._server.stop()
         await self._trades.leave()
@@ -129,7 +154,12 @@ class GatewayApp:
         self._hub = Hub()
         self._encoder = Encoder(self._parsers)
         self._payloads = Payloads(settings.decimals)
-        self._flusher = Flusher(asyncio.get_running_loop(), settings.max_buffered_bytes)
+        self._flusher = Flusher(
+            asyncio.get_running_loop(),
+            settings.max_buffered_bytes,
+            self._vitals.observe_flush,
+            self._runtime.clock.monotonic,
+        )
         self._fanout = Fanout(self._hub, self._encoder, self._payloads, self._flusher)
 
     def _make_market(self) -> None:
@@ -200,6 +230,7 @@ class GatewayApp:
             shards=runtime.common.trade_shards,
         )
         self._trades = TradeFeed(bus, runtime.instance, clock, self._log, runtime.common.trade_shards)
+        self._trades.observe_age = self._vitals.observe_log_age
         self._delayed_trades = DelayedTrades(bus, clock, self._hub, self._log, self._trades, delivered)
         self._sessions = Sessions(
             bus,
@@ -297,12 +328,53 @@ class GatewayApp:
 
     def _make_server(self, make: Callable[[EngineConnection], Application]) -> Server:
         mount = Mount(session_settings(self._settings), websocket_limits(self._settings, self._port), make)
+        settings = server_settings(self._settings, self._port)
+        limit = connection_limit(settings)
+        self._vitals.note_limit(limit)
+        self._fullness = Fullness(limit, lambda: len(self._server.connections))
         return Server(
             asyncio.get_running_loop(),
-            server_settings(self._settings, self._port),
+            settings,
             {SOCKET_IO_PATH: mount},
             on_refused=self._vitals.count_refusal,
             on_ended=self._vitals.count_ending,
+            on_pong=self._vitals.observe_delivery,
+        )
+
+    def _make_debug_path(self) -> DebugPath:
+        runtime, common = self._runtime, self._runtime.common
+        parts = Parts(
+            self._server,
+            self._market,
+            self._prices,
+            self._trades,
+            self._log.window,
+            self._charts,
+            self._subscriber,
+            self._delayed_prices,
+            self._windows,
+            runtime.clock,
+            asyncio.get_running_loop().time,
+            self._settings.ping_interval_ms / 1000,
+        )
+        stored = StoredFacts(runtime.bus, runtime.clock, common.price_shards, common.trade_shards)
+        return DebugPath(runtime.instance, stored, LocalFacts(parts))
+
+    def _make_partings(self) -> None:
+        """How clients are let go, all of them or some."""
+        settings, runtime = self._settings, self._runtime
+        farewell = Farewell(self._encoder, self._fanout.delivered)
+        accepts, began = settings.max_accepts_per_second, self._vitals.note_draining
+        self._drain = Drain(self._server, farewell, settings.drain_seconds, accepts, began)
+        self._shedding = Shedding(
+            runtime.bus,
+            runtime.instance,
+            runtime.clock,
+            self._server,
+            self._sessions,
+            farewell,
+            percent=settings.rebalance_percent,
+            after_s=settings.rebalance_after_seconds,
         )
 
     def _watch(self) -> None:

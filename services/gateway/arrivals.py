@@ -261,6 +261,7 @@ class Arrivals:
             cursor = self._feed.cursor
         client.accept(NAMESPACE, sid, None if session is None else session.pid)
         member = client.member = Member(subscriptions, limits, session)
+        member.sid = sid
         if isinstance(outcome, Restored):
             member.missed = outcome.missed
         client.emit(NAMESPACE, ServerEvent.HELLO, self._hello(outcome), cursor=cursor)

@@ -20,6 +20,8 @@ from shared.log import get_logger
 log = get_logger(__name__)
 
 FRAME_BURST_S: Final = 10
+"""Seconds' worth of frames that may come at once: a client that subscribes one by one sends hundreds, and one that goes
+on is to see the warning about its messages first."""
 
 
 def parsers(settings: GatewaySettings, port: PortSettings) -> Parsers:
@@ -93,11 +95,18 @@ def server_settings(settings: GatewaySettings, port: PortSettings) -> ServerSett
     )
 
 
+def connection_limit(settings: ServerSettings) -> int:
+    """Clients that a gateway takes, by its own limit or by the system's on open files; 0: any number."""
+    return min(filter(None, (settings.max_connections, settings.doorway.max_sockets)), default=0)
+
+
 def _sockets(wanted: int) -> int:
     """TCP connections that there are file descriptors for; too few for `MAX_CONNECTIONS` is worth a line."""
     files = raise_limit()
     sockets = sockets_for(files)
     if sockets and wanted > sockets:
         hint = "raise the limit of open files (ulimit -n, LimitNOFILE) or lower MAX_CONNECTIONS"
-        log.warning("connections_limited_by_files", open_files=files, connections=sockets, wanted=wanted, hint=hint)
+        log.warning(
+            "connections_limited_by_files", open_files=files, connections=sockets, connections_wanted=wanted, hint=hint
+        )
     return sockets

@@ -99,6 +99,10 @@ class ChartFeed:
         """How many charts are kept."""
         return len(self._watchers)
 
+    def is_live(self, symbol: str) -> bool:
+        """Whether publications of a symbol's shard are heard; charts that nobody watches here are not."""
+        return self._shard_of(symbol) in self._live
+
     def watch(self, symbol: str, interval: str) -> Series | None:
         """One more subscription of a client: the chart, to be handed to `unwatch`; None where there are too many.
 
@@ -123,6 +127,11 @@ class ChartFeed:
         self._watchers[series] -= 1
         if self._watchers[series] == 0:
             asyncio.get_running_loop().call_later(LINGER_S, self._drop_if_unwatched, series)
+
+    @property
+    def subscription(self) -> Subscription:
+        """How it hears; for figures."""
+        return self._subscription
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -203,10 +212,10 @@ class ChartFeed:
                 self._reject(str(error))
         return candles
 
-    def _reject(self, error: str) -> None:
+    def _reject(self, reason: str) -> None:
         self.rejected += 1
         if self.rejected & (self.rejected - 1) == 0:  # the 1st, 2nd, 4th, 8th ...: never a flood
-            log.warning("chart_rejected", error=error, rejected=self.rejected)
+            log.warning("chart_rejected", reason=reason, rejected=self.rejected)
 
     def _begin_epoch(self, epoch: str) -> None:
         """Candles of the epoch before are no longer in Redis, or others."""

@@ -1,20 +1,18 @@
 """One Engine.IO connection: a carrier below, a protocol session in the middle, an application above.
 
 The carrier (a WebSocket) hands in Engine.IO frames; the session says what they mean; messages go to the application,
-which writes back through here. Every way in which a connection ends passes `end`, and `_reason_of` is the one place
-that turns an error into an ending.
+which writes back through here. Every way in which a connection ends passes `end`.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from math import inf
 from random import uniform
-from typing import Final, Protocol, assert_never
+from typing import Protocol, assert_never
 
 from protocol.engineio import codec
-from protocol.engineio.packets import Message, Packet
+from protocol.engineio.packets import Message, Packet, Pong
 from protocol.engineio.session import (
-    CloseCause,
     Closed,
     ProbeRejected,
     Send,
@@ -23,26 +21,16 @@ from protocol.engineio.session import (
     Transport,
     Upgraded,
 )
-from protocol.errors import PeerError, ViolationCode
+from protocol.errors import PeerError
 from protocol.socketio.parser import MessageData
 from services.gateway.deadlines import Deadlines, Due
+from services.gateway.endings import cause_of, reason_of
 from services.gateway.frames import frame_packet
 from shared.log import get_logger
 from shared.names import close_reasons
 from shared.names.close_reasons import CloseReason
 
 log = get_logger(__name__)
-
-_CAUSES: Final[Mapping[CloseReason, CloseCause]] = {
-    close_reasons.CLIENT_LEFT: CloseCause.PEER_CLOSED,
-    close_reasons.PEER_GONE: CloseCause.TRANSPORT_ERROR,
-    close_reasons.PING_TIMEOUT: CloseCause.PING_TIMEOUT,
-    close_reasons.PROTOCOL_ERROR: CloseCause.PARSE_ERROR,
-    close_reasons.WEBSOCKET_ERROR: CloseCause.PARSE_ERROR,
-    close_reasons.MESSAGE_TOO_BIG: CloseCause.PARSE_ERROR,
-    close_reasons.SERVER_STOPPING: CloseCause.SHUTDOWN,
-}
-"""What Socket.IO calls an ending; any other is `FORCED_BY_SERVER`."""
 
 
 class Carrier(Protocol):
@@ -115,6 +103,7 @@ class Host:
         on_end: called once for each connection that ended.
         on_gone: called once for each whose carrier is gone too: nobody asks for its sid any more.
         max_age: seconds after which a connection ends, a tenth more or less each, so that they do not all at once.
+        on_pong: gets what carried a heartbeat's answer, and the seconds since the ping.
     """
 
     def __init__(
@@ -125,6 +114,7 @@ class Host:
         on_end: Callable[["EngineConnection", CloseReason], None],
         on_gone: Callable[["EngineConnection"], None] = lambda _connection: None,
         max_age: float = inf,
+        on_pong: Callable[[Transport, float], None] = lambda _transport, _seconds: None,
     ) -> None:
         self.loop = loop
         self.deadlines = deadlines
@@ -132,6 +122,7 @@ class Host:
         self.on_end = on_end
         self.on_gone = on_gone
         self._max_age = max_age
+        self.on_pong = on_pong
 
     def next_retirement(self) -> float:
         """When a connection that opens now ends."""
@@ -147,6 +138,7 @@ class EngineConnection:
         carrier: what carries its frames now.
         is_from_python: whether it is python-engineio's client, as far as it says.
         address: what it is counted under, for limits by address; never who it is.
+        opened_at: on the event loop's clock.
     """
 
     __slots__ = (
@@ -160,6 +152,7 @@ class EngineConnection:
         "carrier",
         "due",
         "is_from_python",
+        "opened_at",
     )
 
     def __init__(
@@ -174,7 +167,8 @@ class EngineConnection:
     ) -> None:
         self._host = host
         self.carrier = carrier
-        self._session = Session(host.session_settings, sid, transport, host.loop.time())
+        self.opened_at = host.loop.time()
+        self._session = Session(host.session_settings, sid, transport, self.opened_at)
         self._application: Application | None = None
         self._prober: Prober | None = None
         self._ended = False
@@ -199,9 +193,24 @@ class EngineConnection:
         return self._ended
 
     @property
+    def application(self) -> Application | None:
+        """What it serves; None once it has ended."""
+        return self._application
+
+    @property
+    def is_upgrading(self) -> bool:
+        """Whether a WebSocket is about to take over: an ending now could leave the client with neither."""
+        return self._prober is not None
+
+    @property
     def sid(self) -> str:
         """The client's secret; never logged, never shown to another."""
         return self._session.sid
+
+    @property
+    def last_pong(self) -> float:
+        """When the client last answered a ping, or came."""
+        return self._session.last_pong
 
     @property
     def can_probe(self) -> bool:
@@ -245,7 +254,7 @@ class EngineConnection:
         self._ended = True
         self._retires_at = inf
         self._drop_prober()
-        self._session.finish(_CAUSES.get(reason, CloseCause.FORCED_BY_SERVER))
+        self._session.finish(cause_of(reason))
         if self._application is not None:
             self._application.closed(reason)
             self._application = None
@@ -273,18 +282,20 @@ class EngineConnection:
         """
         if self._ended or self._application is None:
             return
-        now = self._host.loop.time()
+        now, pinged_at = self._host.loop.time(), self._session.pinged_at
         received = self._session.receive_packet(packet, now)
         if isinstance(received, Message):
             self._application.receive(received.data, now)
         elif isinstance(received, Closed):
             self.end(close_reasons.CLIENT_LEFT)
+        elif pinged_at != inf and isinstance(packet, Pong):
+            self._host.on_pong(self.transport, max(0.0, now - pinged_at))  # a ping may go a moment before it is due
         self.rearm()
 
     def fail(self, error: PeerError) -> None:
         """The client broke a rule."""
         log.info("client_broke_protocol", rule=error.code.value, limit=error.limit, actual=error.actual)
-        self.end(_reason_of(error))
+        self.end(reason_of(error))
 
     def drained(self) -> None:
         """The carrier takes more again."""
@@ -367,13 +378,3 @@ class EngineConnection:
         prober, self._prober = self._prober, None
         if prober is not None:
             prober.reject()
-
-
-def _reason_of(error: PeerError) -> CloseReason:
-    match error.code:
-        case ViolationCode.CONNECT_TIMEOUT:
-            return close_reasons.CONNECT_TIMEOUT
-        case ViolationCode.PAYLOAD_TOO_LARGE:
-            return close_reasons.MESSAGE_TOO_BIG
-        case _:
-            return close_reasons.PROTOCOL_ERROR

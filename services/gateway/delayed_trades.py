@@ -186,7 +186,7 @@ class DelayedTrades:
         """Let those who miss something go: they come back, and know from `recovered: false` that they begin anew."""
         self.gaps += 1
         name = self._feed.logs[reader.number]
-        log.error("delayed_trades_lost", log=name, after=id_of(reader.position), kept_from=id_of(kept_from))
+        log.error("delayed_trades_lost", log=name, position=id_of(reader.position), first=id_of(kept_from))
         for member in self._members(reader):
             member.link.end(FELL_BEHIND)
 

@@ -11,6 +11,7 @@ from typing import Final, Protocol
 
 from services.gateway.addresses import NO_PROXIES, UNCOUNTED, TrustedProxies, parse_address
 from services.gateway.admission import Refusal
+from services.gateway.turnstile import Turnstile
 
 
 class Visit(Protocol):
@@ -58,6 +59,9 @@ class Doorway:
         limits: on them.
         websockets: how many WebSockets there are.
         on_refused: gets the reason for each that was dropped.
+
+    Attributes:
+        turnstile: for what they send.
     """
 
     def __init__(self, limits: DoorwayLimits, websockets: Callable[[], int], on_refused: Callable[[str], None]) -> None:
@@ -68,6 +72,7 @@ class Doorway:
         self._unfinished: dict[Visit, None] = {}
         self._by_address: dict[str, int] = {}
         self.expects_proxy_header = limits.proxy_header
+        self.turnstile = Turnstile()
 
     def __len__(self) -> int:
         return len(self._visits)

@@ -80,6 +80,7 @@ class HttpConnection(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self._exchange: Exchange | None = None
         self._error: HttpError | None = None
+        self._held: bytes | None = None
         self._complete = False
         self._timeout_at = inf
         self._lingering = False
@@ -143,7 +144,25 @@ class HttpConnection(asyncio.Protocol):
         self._abandon()
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes of a request."""
+        """Take bytes of a request, now or when it is their turn."""
+        if self._held is not None:
+            self._held += data
+        elif self._received or self._lingering or self._doorway.turnstile.pass_through():
+            self._receive(data)
+        else:
+            self._held = data
+            self._timeout_at = inf  # it is not the client that is slow
+            self.transport.pause_reading()
+            self._doorway.turnstile.wait(self._go_on)
+
+    def _go_on(self) -> None:
+        data, self._held = self._held, None
+        if data is not None and not self.transport.is_closing():
+            self.transport.resume_reading()
+            self._set_timeout(self._head_timeout)
+            self._receive(data)
+
+    def _receive(self, data: bytes) -> None:
         if self._lingering:
             return
         if self._preamble is not None:
@@ -326,6 +345,7 @@ class HttpConnection(asyncio.Protocol):
 
     def _leave(self) -> None:
         self._timeout_at = inf
+        self._held = None
         self._deadlines.forget(self)
         self._doorway.leave(self)
         del self._parser  # it holds our methods: a cycle, in which each connection would wait for the collector

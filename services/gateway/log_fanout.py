@@ -121,7 +121,7 @@ class LogFanout:
         """Count an entry that is passed over; the log tells of some."""
         self.rejected += 1
         if self.rejected & (self.rejected - 1) == 0:  # the 1st, 2nd, 4th, 8th ...: never a flood
-            log.warning("log_entry_rejected", entry=where, error=repr(error), rejected=self.rejected)
+            log.warning("log_entry_rejected", entry=where, error=error, rejected=self.rejected)
 
     def _event_of(self, entry: LogEntry) -> ServerEvent:
         return ServerEvent.TRADE_NEW if entry.log < self._shards else ServerEvent.TRADE_NOTIFICATION

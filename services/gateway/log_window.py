@@ -166,6 +166,11 @@ class LogWindow:
                 starts[room] = index
         return self._merged(starts)
 
+    def newest(self, room: str) -> LogEntry | None:
+        """The last entry of a room that is here."""
+        run = self._runs.get(room)
+        return None if run is None else run.entries[-1]
+
     def of_log(self, log: int) -> Iterator[LogEntry]:
         """The entries of one log, newest first."""
         return (entry for entry in reversed(self._order) if entry.log == log)

@@ -61,6 +61,10 @@ class Market:
         """The last price, of a watched symbol."""
         return self._latest.get(symbol)
 
+    def is_watched(self, symbol: str) -> bool:
+        """Whether its price is decoded, and so `find` knows it."""
+        return self._everything or symbol in self._watchers
+
     def items(self) -> Iterable[tuple[str, Price]]:
         """Every price that is decoded: the whole market, when everybody gets it."""
         return self._latest.items()
@@ -141,7 +145,7 @@ class Market:
         except DecodeError as error:
             self.rejected += 1
             if self.rejected & (self.rejected - 1) == 0:  # the 1st, 2nd, 4th, 8th ...: never a flood
-                log.warning("price_rejected", symbol=symbol, error=str(error), rejected=self.rejected)
+                log.warning("price_rejected", symbol=symbol, error=error, rejected=self.rejected)
             return None
 
     def _take(self, symbol: str, price: Price | None, changes: list[Change]) -> None:

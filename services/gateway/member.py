@@ -17,11 +17,12 @@ class Member:
         missed: what it has not got yet since it came back; then it joins the rooms of its log later.
         presence: its place among its user's connections.
         session: what it can come back to, if it wants.
+        sid: its Socket.IO id, which its user can read; no secret.
         subscriptions: what it gets.
         warn_at: seconds before its token expires at which it is told so; None when it has been.
     """
 
-    __slots__ = ("identity", "limits", "missed", "presence", "session", "subscriptions", "warn_at")
+    __slots__ = ("identity", "limits", "missed", "presence", "session", "sid", "subscriptions", "warn_at")
 
     def __init__(self, subscriptions: Subscriptions, limits: ClientLimits, session: Session | None) -> None:
         self.identity: Identity | None = None
@@ -29,5 +30,6 @@ class Member:
         self.missed: Missed | None = None
         self.presence: Presence | None = None
         self.session = session
+        self.sid = ""
         self.subscriptions = subscriptions
         self.warn_at: float | None = None

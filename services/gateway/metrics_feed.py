@@ -27,6 +27,11 @@ class MetricsFeed:
         self.rejected = 0
         self.deaf = 0
 
+    @property
+    def subscription(self) -> Subscription:
+        """How it hears; for figures."""
+        return self._subscription
+
     async def run(self) -> None:
         """Work until cancelled."""
         self._subscription.want(redis_keys.CLUSTER_METRICS)
@@ -40,6 +45,6 @@ class MetricsFeed:
             figures: Payload = msgspec.to_builtins(decode_cluster_metrics(payload))
         except DecodeError as error:
             self.rejected += 1
-            log.warning("cluster_metrics_rejected", error=str(error), rejected=self.rejected)
+            log.warning("cluster_metrics_rejected", error=error, rejected=self.rejected)
             return
         self._fanout.metrics(figures)

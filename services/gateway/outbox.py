@@ -10,6 +10,7 @@ one write.
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from services.gateway.pace import Pace
@@ -91,6 +92,11 @@ class Outbox:
         self.pace: Pace | None = None
         self.member: object = None
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether it owes nothing: all that the client was to get by now is written, or goes out with `flush`."""
+        return not (self.behind or self.replaying or self._held)
+
     def send(self, frames: bytes) -> None:
         """Queue control frames; they are written at the end of this turn, or when the socket drains."""
         if not self.queue:
@@ -170,17 +176,28 @@ class Flusher:
     Args:
         loop: whose turns they are.
         max_queued_bytes: control frames of a client that is behind.
+        observe: gets the seconds from the first frame that was queued in a turn until all are written.
+        clock: measures that; by default the loop's own, which uvloop keeps in whole milliseconds.
 
     Attributes:
         sent_bytes: handed to sockets so far.
         passes_behind: how many times a client fell behind.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, max_queued_bytes: int) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        max_queued_bytes: int,
+        observe: Callable[[float], None] = lambda _seconds: None,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
         self._loop = loop
+        self._observe = observe
+        self._clock = clock or loop.time
         self.max_queued_bytes = max_queued_bytes
         self._touched: list[Outbox] = []
         self._scheduled = False
+        self._queued_at = 0.0
         self.sent_bytes = 0
         self.passes_behind = 0
 
@@ -193,15 +210,13 @@ class Flusher:
         """Have an outbox flushed at the end of this turn."""
         self._touched.append(outbox)
         if not self._scheduled:
-            self._scheduled = True
-            self._loop.call_soon(self.flush)
+            self._schedule()
 
     def touch_all(self, outboxes: list[Outbox]) -> None:
         """Have many flushed: the hot path's `touch`."""
         self._touched += outboxes
         if not self._scheduled and outboxes:
-            self._scheduled = True
-            self._loop.call_soon(self.flush)
+            self._schedule()
 
     def end_soon(self, link: Link) -> None:
         """End a client whose control lane is over its bound: after this turn, never beneath who is answering it."""
@@ -215,3 +230,9 @@ class Flusher:
         for outbox in touched:
             sent += outbox.flush()
         self.sent_bytes += sent
+        self._observe(self._clock() - self._queued_at)
+
+    def _schedule(self) -> None:
+        self._scheduled = True
+        self._queued_at = self._clock()
+        self._loop.call_soon(self.flush)

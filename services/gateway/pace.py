@@ -67,6 +67,11 @@ class Pace:
         self._is_behind = False
         self._behind_s = 0.0
 
+    @property
+    def behind_since(self) -> float | None:
+        """When it fell behind; None while it keeps up."""
+        return self._since if self._is_behind else None
+
     def interval_ms(self, batch_ms: int) -> int:
         """The least time between two prices of a symbol; 0: as the client asked for."""
         return STEPS[self.level] * batch_ms

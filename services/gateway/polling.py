@@ -182,6 +182,16 @@ class Polling:
         """Whether what waits is within bounds."""
         return self._waiting_bytes < HIGH_WATER
 
+    @property
+    def unsent_bytes(self) -> int:
+        """What waits for a GET."""
+        return self._waiting_bytes
+
+    @property
+    def full_since(self) -> float | None:
+        """When so much waited that it takes no more; None while it does."""
+        return None if self._write_at == inf else self._write_at - self._frames.write_timeout
+
     def write(self, frames: bytes) -> None:
         """Have frames sent with the parked GET, or with the next one."""
         self._waiting.append(frames)

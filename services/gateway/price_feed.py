@@ -7,7 +7,7 @@ the market drops what is not newer. Feeds `Market`, with its changes `Fanout` an
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from services.gateway.market import Change, Market
 from shared.bus.errors import BusUnavailableError
@@ -28,6 +28,24 @@ LINGER_S: Final = 5.0
 """A shard is left so long after its last watcher: a page that reloads must not resubscribe."""
 
 Deliver = Callable[[Sequence[Change]], None]
+
+
+class ShardState(NamedTuple):
+    """What a feed knows of the shard of one symbol.
+
+    Attributes:
+        shard: its number.
+        subscribed: whether somebody here wants it.
+        live: whether the subscription is confirmed and the snapshot behind it read.
+        silent_s: how long its connection has been deaf, or seemed so; 0 while it is heard.
+        published_ms: the newest publication that was heard of it, by the publisher's clock; 0: none.
+    """
+
+    shard: int
+    subscribed: bool
+    live: bool
+    silent_s: float
+    published_ms: int
 
 
 class PriceFeed:
@@ -72,6 +90,7 @@ class PriceFeed:
         self._live: set[int] = set()
         self._away: dict[int, float] = {}
         self._deaf: dict[int, float] = {}
+        self._published: dict[str, int] = {}
         self._subscription = Subscription(bus, self._on_message, self._on_live, self._on_lost, on_deaf=self._on_deaf)
         self._refused = 0
         self.deaf = 0
@@ -108,6 +127,17 @@ class PriceFeed:
         """Whether the market knows this symbol's newest price, or that there is none."""
         return redis_keys.shard_of(symbol, len(self._watched)) in self._live
 
+    def state_of(self, symbol: str) -> ShardState:
+        """How it stands with a symbol's shard, for who looks for what is missing."""
+        shard = redis_keys.shard_of(symbol, len(self._watched))
+        return ShardState(
+            shard,
+            self._everything or self._watched[shard] > 0,
+            shard in self._live,
+            self._silent_shards().get(shard, 0.0),
+            self._published.get(self._channels[shard], 0),
+        )
+
     def watch(self, symbol: str) -> None:
         """One more subscription of a client."""
         if not self._market.watch(symbol):
@@ -125,6 +155,11 @@ class PriceFeed:
         self._watched[shard] -= 1
         if self._watched[shard] == 0 and not self._everything:
             asyncio.get_running_loop().call_later(LINGER_S, self._leave_if_unwatched, shard)
+
+    @property
+    def subscription(self) -> Subscription:
+        """How it hears; for figures."""
+        return self._subscription
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -173,7 +208,7 @@ class PriceFeed:
         self._heard.clear()
         self._live.clear()
 
-    def _on_message(self, _channel: str, payload: bytes) -> None:
+    def _on_message(self, channel: str, payload: bytes) -> None:
         try:
             batch = decode_price_batch(payload)
             if batch.version != VERSION:
@@ -184,13 +219,14 @@ class PriceFeed:
         except DecodeError as error:
             self._reject(str(error))
             return
+        self._published[channel] = batch.published
         self._deliver(self._market.apply(batch.prices, len(payload)))
         self._observe_age(max(0.0, (self._clock.now_ms() - batch.published) / 1000))
 
-    def _reject(self, error: str) -> None:
+    def _reject(self, reason: str) -> None:
         self._refused += 1
         if self._refused & (self._refused - 1) == 0:  # the 1st, 2nd, 4th, 8th ...: never a flood
-            log.warning("price_batch_rejected", error=error, rejected=self._refused)
+            log.warning("price_batch_rejected", reason=reason, rejected=self._refused)
 
     def _begin_epoch(self, epoch: str) -> None:
         if self._market.epoch:

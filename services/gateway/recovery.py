@@ -48,8 +48,11 @@ MAX_SCANNED: Final = 200_000
 MAX_READING: Final = 4
 """Clients for which Redis is read at a time."""
 
+MAX_TAKING: Final = 16
+"""Clients whose sessions are asked for at a time: each takes a connection to Redis, and a crowd would time out."""
+
 PATIENCE_S: Final = 3.0
-"""How long a client waits for this gateway to have read what another one had."""
+"""How long a client waits for this gateway to have read what another one had, or for Redis to give its session."""
 
 LOOK_S: Final = 0.005
 MAX_CURSOR: Final = 4_096
@@ -230,6 +233,7 @@ class Recovery:
         self._flusher = flusher
         self._spawn = spawn
         self._reading = asyncio.Semaphore(MAX_READING)
+        self._taking = asyncio.Semaphore(MAX_TAKING)
         self._drained: dict[Outbox, asyncio.Event] = {}
         self.outcomes: dict[str, int] = dict.fromkeys(["recovered", *GapReason], 0)
 
@@ -271,7 +275,7 @@ class Recovery:
                     return
                 await self._write(claim, frames)
         except (BusUnavailableError, _GapError) as error:  # it comes back, and is told then what it cannot have
-            log.warning("recovery_broke_off", error=str(error))
+            log.warning("recovery_broke_off", error=error)
             claim.outbox.link.end(FELL_BEHIND)
             return
         if claim.is_open() and not missed.abandoned:
@@ -287,7 +291,7 @@ class Recovery:
         since_ms = max(map(ms_of, positions))
         try:
             owner = self._sessions.next_owner()
-            saved = await self._sessions.take(claim.pid, owner, claim.user)
+            saved = await self._take(claim, owner)
             if saved is None:
                 return Gap(GapReason.EXPIRED, since_ms)
             saved, lost = claim.split(saved)
@@ -297,9 +301,26 @@ class Recovery:
         except _GapError as gap:
             return Gap(gap.reason, since_ms)
         except BusUnavailableError as error:
-            log.warning("recovery_failed", error=str(error))
+            log.warning("recovery_failed", error=error)
             return Gap(GapReason.UNAVAILABLE, since_ms)
         return Restored(saved, owner, since_ms, frames, str(missed.cursor), missed, lost)
+
+    async def _take(self, claim: Claim, owner: str) -> SavedSession | None:
+        """Become the owner of its session. To ask again is harmless, since the same owner asks.
+
+        Raises:
+            BusUnavailableError: Redis did not answer in time: the client cannot be recovered any more.
+        """
+        loop = asyncio.get_running_loop()
+        async with self._taking:
+            deadline = loop.time() + PATIENCE_S
+            while True:
+                try:
+                    return await self._sessions.take(claim.pid, owner, claim.user)
+                except BusUnavailableError:
+                    if loop.time() > deadline or not claim.is_open():
+                        raise
+                await asyncio.sleep(LOOK_S)
 
     def _missed(self, saved: SavedSession, cursor: Cursor) -> Missed:
         missed = Missed(cursor)

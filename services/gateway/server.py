@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sized
 from dataclasses import dataclass
 from http import HTTPStatus
 from math import inf
+from random import randint
 from typing import Final
 
 from protocol.engineio.payload import PayloadLimits
@@ -36,6 +37,9 @@ NOTSENT_LOWAT_BYTES: Final = 16_384
 
 BACKLOG: Final = 4_096
 STOP_S: Final = 3.0
+RETRY_WITHIN_S: Final = 5
+"""Who is refused is told a time up to this, each another one. Stock clients go by a back-off of their own instead."""
+
 _TRANSPORTS: Final = frozenset(Transport)
 _IGNORED_QUERY_SECRETS: Final = frozenset({"token", "access_token", "jwt"})
 
@@ -107,6 +111,7 @@ class Server:
         mounts: path prefix, such as `/socket.io/` -> application.
         on_refused: gets a short reason for each refused handshake.
         on_ended: gets the ending of each connection that was open.
+        on_pong: gets what carried a heartbeat's answer, and the seconds since the ping.
 
     Attributes:
         connections: those that are open.
@@ -120,6 +125,7 @@ class Server:
         mounts: Mapping[str, Mount],
         on_refused: Callable[[str], None] = lambda _reason: None,
         on_ended: Callable[[CloseReason], None] = lambda _reason: None,
+        on_pong: Callable[[Transport, float], None] = lambda _transport, _seconds: None,
     ) -> None:
         self._loop = loop
         self._settings = settings
@@ -130,7 +136,7 @@ class Server:
             (
                 path,
                 mount,
-                Host(loop, self._deadlines, mount.session_settings, self._ended, self._gone, settings.max_age),
+                Host(loop, self._deadlines, mount.session_settings, self._ended, self._gone, settings.max_age, on_pong),
             )
             for path, mount in mounts.items()
         ]
@@ -153,9 +159,13 @@ class Server:
         self._listener = await self._loop.create_server(self._connect, host, port, backlog=BACKLOG)
         return int(self._listener.sockets[0].getsockname()[1])
 
+    def refuse_new(self) -> None:
+        """Let no new client in; those that are here are served on, also on new TCP connections."""
+        self._stopping = True
+
     async def stop(self) -> None:
         """Refuse new clients, say goodbye to those that are here, wait a little for them to go."""
-        self._stopping = True
+        self.refuse_new()
         if self._listener is not None:
             self._listener.close()
         for connection in list(self.connections):
@@ -174,6 +184,11 @@ class Server:
     async def _wait_for(self, deadline: float, *clients: Sized) -> None:
         while any(map(len, clients)) and self._loop.time() < deadline:  # noqa: ASYNC110 - once in a life
             await asyncio.sleep(0.02)
+
+    @property
+    def present(self) -> int:
+        """Clients that are not gone: those that are open, and those whose goodbye is still on its way."""
+        return len(self._by_sid)
 
     @property
     def unfinished(self) -> int:
@@ -290,7 +305,8 @@ class Server:
         if refusal is None:
             return address
         status = HTTPStatus.TOO_MANY_REQUESTS if refusal.is_of_address else HTTPStatus.SERVICE_UNAVAILABLE
-        raise HttpError(status, refusal.value, [("Retry-After", "1")], reason=refusal.value)
+        retry_after = randint(1, RETRY_WITHIN_S)  # noqa: S311 - spreads load, hides nothing
+        raise HttpError(status, refusal.value, [("Retry-After", str(retry_after))], reason=refusal.value)
 
     # New connections
 

@@ -150,6 +150,10 @@ class Sessions:
     def __len__(self) -> int:
         return len(self._open)
 
+    def is_here(self, pid: str) -> bool:
+        """Whether this client is connected to this gateway."""
+        return pid in self._open
+
     def begin(self, sid: str, subscriptions: Subscriptions) -> Session:
         """A new client has come."""
         session = Session(secrets.token_urlsafe(PID_BYTES), sid, self.next_owner(), subscriptions)
@@ -244,9 +248,9 @@ class Sessions:
             return None
         return record
 
-    def _reject(self, error: str) -> None:
+    def _reject(self, reason: str) -> None:
         self.rejected += 1
-        log.warning("session_rejected", error=error, rejected=self.rejected)
+        log.warning("session_rejected", reason=reason, rejected=self.rejected)
 
     def _admit(self, session: Session) -> None:
         self._open[session.pid] = session

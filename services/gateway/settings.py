@@ -107,6 +107,19 @@ class GatewaySettings:
     max_accepts_per_second: NotNegative = setting(
         1_000, "handshakes of one gateway; above, they get 503; 0: no limit", "1/s"
     )
+    drain_seconds: Annotated[int, msgspec.Meta(ge=0, le=3_600)] = setting(
+        60,
+        "a gateway that stops lets its clients go one by one over four fifths of this time; `tickwire up`: 0, at once",
+        "s",
+    )
+    rebalance_percent: Annotated[int, msgspec.Meta(ge=0, le=100)] = setting(
+        40,
+        "of its clients that a gateway with over 1.2 times its share lets go in a minute; 0: none",
+        "%",
+    )
+    rebalance_after_seconds: Positive = setting(
+        60, "the gateways have been the same for so long, and a client connected, before it is let go for that", "s"
+    )
     max_subscriptions: Positive = setting(200, "price, trade and chart subscriptions of one connection")
     max_connections_per_user: NotNegative = setting(
         10, "of one user in the whole cluster; a token's `connections` counts instead, if it has it; 0: no limit"

@@ -5,7 +5,7 @@ one can come back to it at once; after any fault reading goes on where it was. F
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from services.gateway.cursor import BEGINNING, Cursor, id_of, position_of
@@ -59,6 +59,7 @@ class TradeFeed:
     Attributes:
         logs: their names; a log's number is its place here.
         forks: how often a log had lost entries that had been read.
+        observe_age: gets the seconds that the oldest entry of each read was on its way to the clients of now.
     """
 
     def __init__(self, bus: RedisBus, instance: str, clock: Clock, fanout: LogFanout, shards: int) -> None:
@@ -72,6 +73,7 @@ class TradeFeed:
         self._forgotten: list[set[_Identity]] = [set() for _ in self.logs]
         self._cursor = Cursor([BEGINNING] * len(self.logs))
         self.forks = 0
+        self.observe_age: Callable[[float], None] = lambda _seconds: None
 
     @property
     def cursor(self) -> str:
@@ -129,7 +131,7 @@ class TradeFeed:
         try:
             await self._readers.leave(self.logs)
         except BusUnavailableError as error:
-            log.info("log_readers_left_to_expire", error=str(error))
+            log.info("log_readers_left_to_expire", error=error)
 
     async def _tell_regularly(self) -> None:
         while True:
@@ -148,11 +150,15 @@ class TradeFeed:
         """Take what comes next of some logs; returns how many entries that were."""
         positions = {name: id_of(self._cursor.positions[self._number[name]]) for name in group}
         taken = 0
-        for name, entries in (await self._bus.read(positions, count, block_ms)).items():
+        replies = await self._bus.read(positions, count, block_ms)
+        for name, entries in replies.items():
             number = self._number[name]
             for entry in entries:
                 self._take(number, entry)
             taken += len(entries)
+        if block_ms and taken:  # not what is read before there are clients
+            oldest = min(position_of(entries[0].id) >> 64 for entries in replies.values())
+            self.observe_age(max(0, self._clock.now_ms() - oldest) / 1000)
         return taken
 
     def read_entry(self, number: int, item: StreamEntry) -> LogEntry | None:
@@ -220,7 +226,7 @@ class TradeFeed:
             floor = self._fanout.window.floors[number]
             common = max((at for at in found if at <= floor), default=BEGINNING)
         self.forks += 1
-        log.error("log_lost_history", log=name, position=id_of(position), common=id_of(common), lost=len(lost))
+        log.error("log_lost_history", log=name, position=id_of(position), last_common=id_of(common), entries=len(lost))
         self._forgotten[number] = lost
         self._cursor.move(number, common)
         self._fanout.window.begin(self._cursor.positions)

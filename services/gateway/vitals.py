@@ -7,6 +7,7 @@ from collections import Counter
 from typing import Any, NamedTuple
 
 from protocol.engineio.session import Transport
+from services.gateway.admission import Refusal
 from services.gateway.chart_feed import ChartFeed
 from services.gateway.client import Intake
 from services.gateway.delayed_prices import DelayedPrices
@@ -74,10 +75,18 @@ class Vitals:
         self._delayed_clients = telemetry.gauge(metrics.DELAYED_CLIENTS)
         self._delayed_bytes = telemetry.gauge(metrics.DELAYED_BYTES)
         self._age = telemetry.histogram(metrics.PUBLISH_TO_SEND)
+        self._draining = telemetry.gauge(metrics.DRAINING)
+        self._limit = telemetry.gauge(metrics.CONNECTION_LIMIT)
+        self._shed = telemetry.counter(metrics.SHED)
+        self._log_age = telemetry.histogram(metrics.LOG_TO_SEND)
+        self._flush = telemetry.histogram(metrics.FLUSH_SECONDS)
+        delivered = telemetry.histogram(metrics.DELIVERED)
+        self._delivered = {transport: delivered.labels(transport=transport.value) for transport in Transport}
+        self._subscribed = telemetry.gauge(metrics.SUBSCRIBED)
         self._endings = telemetry.counter(metrics.DISCONNECTS)
         for reason in close_reasons.ALL:
             self._endings.labels(reason=reason.text)
-        self._refusals: dict[str, int] = {}
+        self._refusals: dict[str, int] = dict.fromkeys(Refusal, 0)
         self._copied: dict[tuple[str, str], int] = {}
 
     def watch(
@@ -123,12 +132,34 @@ class Vitals:
         self._intake = intake
 
     def observe_age(self, seconds: float) -> None:
-        """Prices were handed to sockets so long after their publication."""
+        """Prices were queued for clients so long after their publication."""
         self._age.observe(seconds)
+
+    def observe_log_age(self, seconds: float) -> None:
+        """Trades were queued for clients so long after they came into their log."""
+        self._log_age.observe(seconds)
+
+    def observe_flush(self, seconds: float) -> None:
+        """All that was queued in a turn was written so long after the first of it."""
+        self._flush.observe(seconds)
+
+    def observe_delivery(self, transport: Transport, seconds: float) -> None:
+        """A client answered a ping that went behind all its data."""
+        self._delivered[transport].observe(seconds)
 
     def count_ending(self, reason: CloseReason) -> None:
         """A connection ended."""
         self._endings.labels(reason=reason.text).inc()
+        if reason is close_reasons.REBALANCED:
+            self._shed.inc()
+
+    def note_draining(self) -> None:
+        """The gateway lets its clients go from now on."""
+        self._draining.set(1)
+
+    def note_limit(self, clients: int) -> None:
+        """The gateway takes so many clients; 0: any number."""
+        self._limit.set(clients)
 
     def count_refusal(self, reason: str) -> None:
         """A handshake was refused."""
@@ -163,7 +194,11 @@ class Vitals:
         self._copy(metrics.ACCEPTED, {"": self._server.accepted})
         self._copy(metrics.SENT_BYTES, {"": self._flusher.sent_bytes})
         self._copy(metrics.SLOW_PASSES, {"": self._flusher.passes_behind})
-        self._copy(metrics.PUBSUB_DEAF, {name: feed.deaf for name, feed in self._feeds._asdict().items()})
+        feeds: dict[str, PriceFeed | ChartFeed | MetricsFeed] = self._feeds._asdict()
+        for name, feed in feeds.items():
+            self._subscribed.labels(feed=name).set(feed.subscription.complete)
+        self._copy(metrics.PUBSUB_LOST, {name: feed.subscription.losses for name, feed in feeds.items()})
+        self._copy(metrics.PUBSUB_DEAF, {name: feed.deaf for name, feed in feeds.items()})
         self._copy(metrics.EVENTS, self._handlers.received)
         self._copy(metrics.SENT_EVENTS, {event.value: count for event, count in self._fanout.delivered.items()})
         errors = {str(error.code): count for error, count in self._handlers.errors.items()}

@@ -211,6 +211,16 @@ class WebSocket(asyncio.Protocol):
         """Whether the socket's buffer takes more."""
         return self._write_at == inf
 
+    @property
+    def unsent_bytes(self) -> int:
+        """Written and not taken by the kernel yet."""
+        return self._transport.get_write_buffer_size()
+
+    @property
+    def full_since(self) -> float | None:
+        """When its buffer became full, or was last seen to drain though full; None while it takes more."""
+        return None if self._write_at == inf else self._write_at - self._limits.write_timeout
+
     def write(self, frames: bytes) -> None:
         """Send finished frames; written anew for a client that agreed on another form than everybody's."""
         if not self._rewrites:

@@ -76,6 +76,19 @@ feed_app = typer.Typer(
     epilog="Example: `tickwire feed simulate --symbols 100 --rate 2000`",
 )
 app.add_typer(feed_app, name="feed", rich_help_panel=_LOCAL)
+debug_app = typer.Typer(
+    cls=_Group,
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    help="Find out what is wrong with a running cluster.",
+    epilog="Example: `tickwire debug path --symbol BTC-USDT`",
+)
+app.add_typer(debug_app, name="debug")
+
+
+@debug_app.callback()
+def _debug() -> None:
+    """Keep `path` a command of its own, though it is the only one."""
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - the option's value
@@ -294,6 +307,18 @@ def revoke_command(
         asyncio.run(revoke.undo(url, kind, value, SystemClock(), typer.echo))
     else:
         asyncio.run(revoke.revoke(url, kind, value, checked("--for", revoke.parse_lifetime, lasts), typer.echo))
+
+
+@debug_app.command("path", epilog="Example: `tickwire debug path --sid sJ5cYbyKzvSvhkkNAAAB --symbol BTC-USDT`")
+def debug_path_command(
+    sid: Annotated[str, typer.Option(help="Of a client: what its page prints as `socket.id`.")] = "",
+    symbol: Annotated[str, typer.Option(help="As the client names it.")] = "",
+    gateway: Annotated[str, typer.Option(help="The ops port of a gateway.")] = "http://127.0.0.1:9090",
+) -> None:
+    """Say where a symbol's updates stop, on their way to a gateway or to one client of it, and why."""
+    from services.launcher.debug_path import debug_path
+
+    debug_path(gateway, sid, symbol, Console(highlight=False))
 
 
 @app.command("settings", rich_help_panel=_LOCAL, epilog="Example: `tickwire settings --markdown`")

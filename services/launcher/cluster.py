@@ -131,12 +131,12 @@ class Cluster:
         self._stopping.set()
         self._say("Tickwire stops; Ctrl-C again to hurry it.")
         for group in (self._feed, self._services, self._valkey):
-            await stop(group, self._hurry)
+            await stop(group, self._hurry, self._plan.drain_s)
         self._say("Stopped. Nothing is left running.")
         try:
             await bus.close()
         except BusError as error:
-            log.debug("redis_close_failed", error=str(error))
+            log.debug("redis_close_failed", error=error)
 
     def _say(self, text: str) -> None:
         """After the board has left the screen; with lines the log says it all."""
@@ -148,7 +148,7 @@ class Cluster:
 
     def _tell(self, text: str) -> None:
         self._view.tell(text, self._clock.monotonic())
-        log.warning("child_changed", what=text)
+        log.warning("child_changed", change=text)
 
     def _token(self) -> str:
         """For the board's own client, where the gateways want one and we can sign it."""

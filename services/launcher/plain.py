@@ -34,7 +34,7 @@ def as_json(figures: Figures, now_ms: int) -> str:
         "timestamp": stamp,
         "level": "info",
         "event": "figures",
-        "service": "launcher",
+        "service.name": "launcher",
         "uptime_s": round(figures.uptime_s, 1),
         "ticks_per_s": round(figures.ticks, 1),
         "trades_per_s": round(figures.trades, 1),

@@ -83,6 +83,12 @@ class Plan:
         """A variable of the children; empty where it is not set."""
         return self.environment.get(name, "")
 
+    @property
+    def drain_s(self) -> float:
+        """How long gateways take to let their clients go; a value that is no number ends them when they start."""
+        value = self.setting("DRAIN_SECONDS")
+        return float(value) if value.isdigit() else 0.0
+
 
 def make_plan(options: Options, environment: Mapping[str, str], directory: Path) -> Plan:
     """Choose ports and write down every command.
@@ -121,6 +127,7 @@ def _completed(environment: Mapping[str, str], options: Options) -> dict[str, st
     ours = dict(environment)
     ours["OPS_PORT"] = "0"
     ours.setdefault("OPS_HOST", "127.0.0.1")
+    ours["DRAIN_SECONDS"] = ours.get("DRAIN_SECONDS") or "0"  # all of the cluster goes: nobody has anywhere to go
     if not any(ours.get(name) for name in _KEY_VARIABLES):
         ours["JWT_SECRET"] = secrets.token_hex(64)  # long enough for each of its algorithms
     if ours.get("AUTH_MODE") == "required" and ours.get("JWT_SECRET"):

@@ -152,8 +152,8 @@ class Child:
         return f"its log was {path}"
 
 
-async def stop(children: Iterable[Child], hurry: asyncio.Event) -> None:
-    """Ask them to end, and end them after `STOP_S` or as soon as `hurry` is set; return when none runs.
+async def stop(children: Iterable[Child], hurry: asyncio.Event, extra_s: float = 0.0) -> None:
+    """Ask them to end, and end them after `STOP_S` and `extra_s`, or as soon as `hurry` is set; return when none runs.
 
     Nothing starts them again: their `run` was cancelled before.
     """
@@ -161,14 +161,14 @@ async def stop(children: Iterable[Child], hurry: asyncio.Event) -> None:
     for child in asked:
         child.signal(signal.SIGTERM)
     async with TaskGroup() as tasks:
-        tasks.spawn("kill-late", _kill_late(asked, hurry))
+        tasks.spawn("kill-late", _kill_late(asked, hurry, STOP_S + extra_s))
         for child in asked:
             await child.gone()
 
 
-async def _kill_late(children: Iterable[Child], hurry: asyncio.Event) -> None:
+async def _kill_late(children: Iterable[Child], hurry: asyncio.Event, after_s: float) -> None:
     with suppress(TimeoutError):
-        async with asyncio.timeout(STOP_S):
+        async with asyncio.timeout(after_s):
             await hurry.wait()
     for child in children:
         child.signal(signal.SIGKILL)

@@ -28,10 +28,13 @@ class Figures:
         self._closed = telemetry.counter(metrics.CANDLES_CLOSED)
         self._commits = telemetry.histogram(metrics.COMMIT_SECONDS)
         self._last_tick = telemetry.gauge(metrics.LAST_TICK)
+        self._age = telemetry.histogram(metrics.TICK_AGE)
+        self._publication = telemetry.histogram(metrics.READ_TO_PUBLISH)
         self._totals: dict[str, float] = dict.fromkeys(_REPORTED, 0)
         self._units: dict[int, tuple[int, int]] = {}
         for feed in Holds:  # shown as 0 before the first one, so that a rate can be taken
             self._ticks.labels(feed=feed)
+            self._age.labels(feed=feed)
         for reason in GapReason:
             self._gaps.labels(reason=reason)
         for verdict in Verdict:
@@ -45,6 +48,14 @@ class Figures:
         self._last_tick.labels(feed=feed).set(now)
         self._totals[metrics.TICKS.name] += entries
         self._totals[metrics.LAST_TICK.name] = now
+
+    def observe_age(self, feed: Holds, oldest_ms: int) -> None:
+        """The oldest tick that was read now is of that time."""
+        self._age.labels(feed=feed).observe(max(0, self._clock.now_ms() - oldest_ms) / 1000)
+
+    def observe_publication(self, read_at: float) -> None:
+        """Prices were published now whose first tick was read at that moment of the service's clock."""
+        self._publication.observe(self._clock.monotonic() - read_at)
 
     def count_outcomes(self, accepted: int, dropped: Mapping[str, int]) -> None:
         """What became of them, dropped ones by reason."""

@@ -140,7 +140,7 @@ class Intake:
                 try:
                     self._charts.load(key, raw)
                 except DecodeError as error:
-                    log.warning("candle_damaged", symbol=key.symbol, interval=key.interval, error=str(error))
+                    log.warning("candle_damaged", symbol=key.symbol, interval=key.interval, error=error)
                     self._charts.load(key, None)
 
     def _forward(self, sorted_out: _Sorted) -> None:
@@ -164,4 +164,6 @@ class Intake:
             outcomes.update(error.refusal for _, error in reading.refused)
         if reading.holds is not None:
             self._gear.figures.count_read(reading.holds, reading.entries)
+            if reading.ticks:
+                self._gear.figures.observe_age(reading.holds, min(tick.ts for tick in reading.ticks))
         self._gear.figures.count_outcomes(accepted, outcomes)

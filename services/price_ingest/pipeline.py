@@ -78,6 +78,7 @@ class Pipeline:
         self._forward = redis_keys.price_forward(store.unit)
         self._positions = Positions({})
         self._changed = asyncio.Event()
+        self._unpublished_since: float | None = None
 
     async def run(self) -> None:
         """Go on from what was committed, until cancelled.
@@ -104,7 +105,7 @@ class Pipeline:
             try:
                 self._charts.restore(symbol, raw)
             except DecodeError as error:
-                log.warning("chart_damaged", symbol=symbol, error=str(error))
+                log.warning("chart_damaged", symbol=symbol, error=error)
         charted = await self._chart_store.load_positions()
         self._positions = Positions({Lane.PRICES: committed.positions, Lane.CHARTS: charted})
         self._show()
@@ -125,11 +126,15 @@ class Pipeline:
             await self._changed.wait()
             self._changed.clear()
             began = self._gear.clock.monotonic()
+            read_at, self._unpublished_since = self._unpublished_since, None
             changes, moved = self._book.take(), self._positions.take_moved(Lane.PRICES)
             with self._gear.figures.timed_commit(Lane.PRICES):
                 await self._store.save(changes, moved, intake.take_forwards())
             self._positions.commit(Lane.PRICES, moved)
-            self._gear.figures.count_published(sum(change.fresh for change in changes))
+            published = sum(change.fresh for change in changes)
+            if published and read_at is not None:
+                self._gear.figures.observe_publication(read_at)
+            self._gear.figures.count_published(published)
             self._show()
             # A single tick goes at once; many share commits and publications, which cost more than the prices in them.
             ticks = sum(change.price.n for change in changes if change.fresh)
@@ -183,6 +188,8 @@ class Pipeline:
             count = max(LEAST_ENTRIES, READ_ENTRIES // len(self._positions.now))
             replies = await self._bus.read(self._positions.now, count, LONGEST_BLOCK_MS)
             for stream, entries in replies.items():
+                if self._unpublished_since is None:
+                    self._unpublished_since = clock.monotonic()
                 await intake.take_in(stream, entries)
                 self._changed.set()
                 await asyncio.sleep(0)  # the commits' turn: many streams together are much to fold
@@ -192,7 +199,7 @@ class Pipeline:
         known = set(self._positions.now)
         left_out = self._positions.add([self._forward, *self._sources()])
         if left_out:
-            log.warning("too_many_streams", unit=self._unit, left_out=len(left_out), stream=left_out[0])
+            log.warning("too_many_streams", unit=self._unit, streams=len(left_out), stream=left_out[0])
         most = min(MOST_REMEMBERED, SEEN_TRADES // len(self._positions.now))
         for stream, position in self._positions.now.items():
             if stream not in known and position != BEGINNING:
@@ -202,7 +209,14 @@ class Pipeline:
         for gap in self._positions.reconcile(await self._bus.stream_ends(streams)):
             self._gear.figures.count_gap(gap.reason)
             self._changed.set()
-            log.warning("feed_gap", **gap._asdict())
+            log.warning(
+                "feed_gap",
+                stream=gap.stream,
+                reason=gap.reason,
+                position=gap.position,
+                first=gap.first,
+                last=gap.last,
+            )
 
     def _show(self) -> None:
         self._gear.figures.show_unit(self._unit, len(self._book), self._book.stale)

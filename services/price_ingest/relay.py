@@ -61,6 +61,7 @@ class Relay:
         dropped = runtime.telemetry.counter(metrics.RELAY_DROPPED)
         self._dropped = {reason: dropped.labels(feed=feed, reason=reason) for reason in Dropped}
         self._deaf = runtime.telemetry.counter(metrics.PUBSUB_DEAF).labels(feed=feed)
+        self._lost = runtime.telemetry.counter(metrics.PUBSUB_LOST).labels(feed=feed)
         self._waiting: deque[bytes] = deque()
         self._waiting_bytes = 0
         self._refused: deque[DeadLetter] = deque(maxlen=MAX_WAITING_LETTERS)
@@ -80,6 +81,7 @@ class Relay:
             self._bus,
             self._take,
             on_live=lambda _: None,
+            on_lost=self._lost.inc,
             on_deaf=lambda _: self._deaf.inc(),
             beat_channel=redis_keys.relay_beat(self._feed),
             sharded=False,

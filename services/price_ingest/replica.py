@@ -72,7 +72,7 @@ class Replica:
         try:
             await self._count(alive_ms=0)
         except BusUnavailableError as error:
-            log.info("replica_left_to_expire", error=str(error))
+            log.info("replica_left_to_expire", error=error)
 
     def sources_of(self, unit: int) -> list[str]:
         """The source streams of a unit, as far as they are known now."""

@@ -5,6 +5,7 @@ and publishes in the same step: a reader that missed a publication finds the sam
 nobody heard, because Redis died, is published again by the next owner's `publish_all`.
 """
 
+import logging
 import re
 import secrets
 from collections.abc import Mapping, Sequence
@@ -96,8 +97,7 @@ class PriceStore:
         epoch = secrets.token_hex(8) if is_anew else found
         if epoch != found:
             await self._commit(stands, epoch, [], {}, {}, [])
-            tell = log.warning if found or self.epoch else log.info  # the very first one is no incident
-            tell("price_epoch_began", epoch=epoch, before=found or self.epoch, symbols=len(prices), damaged=damaged)
+            self._tell_epoch(epoch, before=found or self.epoch, symbols=len(prices), damaged=damaged)
         self.epoch = epoch
         self._seqs = {symbol: price.seq for symbol, price in prices.items()}
         return Committed(prices, parse_positions(positions))
@@ -140,11 +140,15 @@ class PriceStore:
                     price = _decode(raw)
                 except DecodeError as error:
                     damaged += 1
-                    log.warning("price_damaged", symbol=name, error=str(error))
+                    log.warning("price_damaged", symbol=name, error=error)
                     continue
                 if name not in prices or price.seq > prices[name].seq:  # two where `PRICE_SHARDS` was raised
                     prices[name] = price
         return prices, damaged
+
+    def _tell_epoch(self, epoch: str, *, before: str, symbols: int, damaged: int) -> None:
+        level = logging.WARNING if before else logging.INFO  # the very first one is no incident
+        log.log(level, "price_epoch_began", epoch=epoch, former_epoch=before, symbols=symbols, damaged=damaged)
 
     def _encode(self, symbol: str, price: StoredPrice) -> _Encoded:
         return _Encoded(redis_keys.shard_of(symbol, self._shards), symbol, encode(price))

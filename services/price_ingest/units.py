@@ -69,7 +69,7 @@ class Unit:
         try:
             await self._lease.use(self._work)
         except BusUnavailableError as error:  # the replica tries again, as soon as it has Redis itself
-            log.warning("redis_unavailable", task=f"unit-{self.number}", error=str(error))
+            log.warning("redis_unavailable", task=f"unit-{self.number}", error=error)
 
 
 def to_give_back(units: Collection[Unit], active: int, replicas: int) -> int:

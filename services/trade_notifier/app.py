@@ -33,7 +33,7 @@ class NotifierApp:
         self._runtime = runtime
         self._upstream = upstream
         self._names = SymbolNames.made_from(upstream.symbol_template, upstream.symbol_aliases)
-        self._tally = Tally(runtime.telemetry)
+        self._tally = Tally(runtime.telemetry, runtime.clock)
         self._owned = runtime.telemetry.gauge(metrics.OWNED_STREAMS)
         self._owned.set_function(self._count_owned)
         self._delivery = Delivery(runtime.bus, runtime.common.trade_shards, settings)
@@ -78,7 +78,7 @@ class NotifierApp:
             if source.stream in self._consumers or not source.may_hold_trades:
                 continue
             if len(self._consumers) >= MAX_STREAMS:
-                log.error("too_many_upstream_streams", most=MAX_STREAMS, ignored=source.stream)
+                log.error("too_many_upstream_streams", limit=MAX_STREAMS, stream=source.stream)
                 return
             consumer = Consumer(
                 source,

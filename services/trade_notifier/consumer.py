@@ -112,7 +112,7 @@ class Consumer:
         keys = [self.stream, redis_keys.feed_position(self.stream)]
         after = await self._bus.run_script("make_group", keys, [_GROUP])
         if after is not None:
-            log.info("group_made", stream=self.stream, after=after.decode())
+            log.info("group_made", stream=self.stream, position=after.decode())
 
     async def _take_over(self) -> None:
         """Do what former owners read and did not acknowledge: all of it, whatever its age, for they are fenced off."""
@@ -167,6 +167,8 @@ class Consumer:
             self._declare_unconfirmed(appended.unconfirmed)
             if self._stopping:
                 break
+        if new and not appended.unconfirmed:
+            self._tally.observe_age(min(found.trade.ts for found in trades))
         self._tally.add(metrics.TRADES, new)
         self._tally.add(metrics.NOTIFICATIONS, notified)
         self._tally.add(metrics.DUPLICATES, 0 if appended.unconfirmed else len(trades) - new)

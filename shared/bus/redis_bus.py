@@ -155,6 +155,10 @@ class RedisBus:
         """A whole hash, empty where there is none."""
         return cast("dict[bytes, bytes]", await self._run(key, lambda client: client.hgetall(key)))
 
+    async def hash_get(self, key: str, field: str) -> bytes | None:
+        """One field of a hash."""
+        return cast("bytes | None", await self._run(key, lambda client: client.hget(key, field)))
+
     async def hash_length(self, key: str) -> int:
         """How many fields a hash has."""
         return cast("int", await self._run(key, lambda client: client.hlen(key)))

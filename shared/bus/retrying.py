@@ -33,7 +33,7 @@ async def keep_trying(
             if loop.time() - started > cap:
                 backoff.reset()
             delay = backoff.next_delay()
-            log.warning("redis_unavailable", task=name, error=str(error), retry_in_s=round(delay, 2))
+            log.warning("redis_unavailable", task=name, error=error, retry_in_s=round(delay, 2))
             await asyncio.sleep(delay)
         else:
             return

@@ -47,6 +47,9 @@ class Subscription:
         beat_channel: where the wanted channels belong to somebody else, beats go here alone, over the same connection,
             and an empty message on a wanted channel is a message like any other.
         sharded: our own channels, which share a slot; False for those that users PUBLISH to.
+
+    Attributes:
+        losses: how often the connection was gone.
     """
 
     def __init__(
@@ -70,6 +73,8 @@ class Subscription:
         self._wanted: set[str] = set()
         self._asked: set[str] = set()
         self._left: set[str] = set()
+        self._confirmed: set[str] = set()
+        self.losses = 0
         self._changed = asyncio.Event()
         self._canary = Canary(random.random)
 
@@ -88,9 +93,18 @@ class Subscription:
         """Wanted channels that seem to be deaf; at most a second later they are heard again, or the connection goes."""
         return {channel: silent for channel, silent in self._canary.doubted().items() if self._is_beaten(channel)}
 
+    @property
+    def complete(self) -> bool:
+        """Whether the server has confirmed all that is wanted, over the connection of now."""
+        return self._wanted <= self._confirmed
+
     async def run(self) -> None:
         """Work until cancelled."""
-        await keep_trying("subscription", self._connected, on_lost=self._on_lost)
+        await keep_trying("subscription", self._connected, on_lost=self._lost)
+
+    def _lost(self) -> None:
+        self.losses += 1
+        self._on_lost()
 
     async def _connected(self) -> None:
         while not self._wanted:
@@ -109,6 +123,7 @@ class Subscription:
                 tasks.spawn("subscription-canary", self._watch())
                 await self._receive(pubsub)
         finally:
+            self._confirmed.clear()
             self._canary = Canary(random.random)  # nothing is known of channels without a connection
             await _close(pubsub)
 
@@ -121,6 +136,7 @@ class Subscription:
             missing, ended = wanted - (self._asked - self._left), self._asked - wanted
             self._asked = wanted
             self._left.clear()
+            self._confirmed -= missing | ended
             self._canary.leave(ended)
             self._canary.ask(self._with_beats(missing))
             if missing:
@@ -135,6 +151,7 @@ class Subscription:
             heard.add(channel)
             if data is None:
                 self._canary.confirm(channel)
+                self._confirmed.add(channel)
             if channel not in self._wanted:
                 continue
             if data is None:
@@ -163,7 +180,7 @@ class Subscription:
             deaf = {channel: silent for channel, silent in self._canary.deaf().items() if self._is_beaten(channel)}
             if deaf:
                 longest = round(max(deaf.values()), 1)
-                log.warning("pubsub_deaf", channels=sorted(deaf)[:LOGGED_CHANNELS], of=len(deaf), silent_s=longest)
+                log.warning("pubsub_deaf", channels=sorted(deaf)[:LOGGED_CHANNELS], deaf=len(deaf), silent_s=longest)
                 self._on_deaf(deaf)
                 raise BusUnavailableError(f"the Pub/Sub connection is deaf: silent for {longest:g} s")
 

@@ -147,7 +147,7 @@ class KeySource:
         if now >= self._log_due:
             self._log_due = now + _LOG_S
             kept = len(self._keys.keys)
-            log.warning("keys_not_fetched", url=_shown(self._url), error=str(error)[:200], keys_kept=kept)
+            log.warning("keys_not_fetched", url=_shown(self._url), error=error, keys=kept)
 
 
 async def _fetch(url: str) -> bytes:

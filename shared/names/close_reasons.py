@@ -56,6 +56,12 @@ FELL_BEHIND: Final = CloseReason(
 )
 BUFFER_FULL: Final = CloseReason(None, "buffer_full", "more unsent bytes than `MAX_BUFFERED_BYTES`", abrupt=True)
 SERVER_STOPPING: Final = CloseReason(1012, "server_stopping", "the gateway stops")
+DRAINED: Final = CloseReason(
+    1012, "drained", "let go by a gateway that stops, at its turn; the client comes back to another, recovered"
+)
+REBALANCED: Final = CloseReason(
+    1012, "rebalanced", "let go by a gateway with more than its share of the clients; the client comes back, recovered"
+)
 TOO_OLD: Final = CloseReason(1012, "too_old", "open for `MAX_CONNECTION_AGE_SECONDS`; the client comes back, recovered")
 MOVED: Final = CloseReason(None, "moved", "the client has come back on another connection")
 TOKEN_EXPIRED: Final = CloseReason(
@@ -85,6 +91,8 @@ ALL: Final = (
     FELL_BEHIND,
     BUFFER_FULL,
     SERVER_STOPPING,
+    DRAINED,
+    REBALANCED,
     TOO_OLD,
     MOVED,
     TOKEN_EXPIRED,

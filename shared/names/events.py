@@ -91,6 +91,10 @@ class ServerEvent(_Named):
         "link",
         '`{interval_ms, reason}`: to a client that reads more slowly than it is sent to, reason "slow": from now on prices come at most so often, the newest of each symbol; once it keeps up, step by step, "recovered": 0 is as often as it asked for. Trades and candles all come',  # noqa: E501 - one table cell
     )
+    DRAIN = (
+        "drain",
+        '`{deadline_ms, reason}`: the gateway lets this client go within so many ms, by closing the connection; a stock client comes back by itself, recovered. reason: "stopping" or "rebalancing". A client may leave earlier',  # noqa: E501 - one table cell
+    )
     ERROR = ("error", "`{code, message, event?, ...}`: a request without an ack failed")
 
 

@@ -35,10 +35,26 @@ def _gauge(name: str, text: str, *labels: str) -> MetricDef:
     return MetricDef(name, Kind.GAUGE, text, labels)
 
 
+HOP_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+"""Seconds. Objectives and alerts name some of them."""
+
+LONG_WAYS: Final = (5.0, 10.0, 30.0)
+"""Seconds beyond them, where the way ends or begins at somebody else's."""
+
+
+def _hop(name: str, text: str, *labels: str, beyond: tuple[float, ...] = ()) -> MetricDef:
+    """How long one part of the way takes; all parts are told in the same steps, so that they compare."""
+    return MetricDef(name, Kind.HISTOGRAM, text, labels, HOP_BUCKETS + beyond)
+
+
 # Every service
 BUILD_INFO: Final = _gauge("tickwire_build_info", "Always 1; the labels say what runs.", "service", "version")
 REDIS_CONNECTED: Final = _gauge("tickwire_redis_connected", "1 while Redis answers this service.")
+REDIS_RECONNECTS: Final = _counter(
+    "tickwire_redis_reconnects_total", "Times that Redis answered this service again after it had not."
+)
 LOOP_LAG: Final = _gauge("tickwire_event_loop_lag_seconds", "How late the last periodic timer fired.")
+LOOP_DELAY: Final = _hop("tickwire_event_loop_delay_seconds", "How late a timer fired, ten times a second.")
 
 # Readers of what other services write: gateway, price-ingest, metrics
 BUS_REJECTED: Final = _counter(
@@ -50,6 +66,13 @@ BUS_REJECTED: Final = _counter(
 # Subscribers of Pub/Sub: gateway, price-ingest
 PUBSUB_DEAF: Final = _counter(
     "tickwire_pubsub_deaf_total", "Pub/Sub connections thrown away because they were open and said nothing.", "feed"
+)
+
+PUBSUB_LOST: Final = _counter(
+    "tickwire_pubsub_lost_total", "Pub/Sub connections that were lost, deaf ones that were thrown away too.", "feed"
+)
+SUBSCRIBED: Final = _gauge(
+    "tickwire_redis_subscribed", "1 while Redis has confirmed every channel that this reader wants.", "feed"
 )
 
 # gateway
@@ -64,6 +87,13 @@ MESSAGE_WARNINGS: Final = _counter(
     "tickwire_message_warnings_total", "Times that a client was told that it sends too many messages."
 )
 DISCONNECTS: Final = _counter("tickwire_disconnects_total", "Client connections that ended.", "reason")
+DRAINING: Final = _gauge("tickwire_draining", "1 while this gateway lets its clients go, because it stops.")
+CONNECTION_LIMIT: Final = _gauge(
+    "tickwire_connection_limit", "Clients that this gateway takes, above which it is not ready; 0: any number."
+)
+SHED: Final = _counter(
+    "tickwire_shed_total", "Clients let go because this gateway had more than its share of the cluster's."
+)
 REQUEST_ERRORS: Final = _counter("tickwire_request_errors_total", "Client requests answered with an error.", "code")
 TOKENS_REFUSED: Final = _counter("tickwire_tokens_refused_total", "Tokens that were not accepted.", "reason")
 SENT_EVENTS: Final = _counter("tickwire_messages_sent_total", "Events handed to clients.", "event")
@@ -104,11 +134,25 @@ DELAYED_MERGED: Final = _counter(
 DELAYED_GAPS: Final = _counter(
     "tickwire_delayed_log_gaps_total", "Times that a log was trimmed before its trades were old enough for them."
 )
-PUBLISH_TO_SEND: Final = MetricDef(
+PUBLISH_TO_SEND: Final = _hop(
     "tickwire_publish_to_send_seconds",
-    Kind.HISTOGRAM,
-    "From the publication of prices to their writing to sockets, by the two machines' clocks.",
-    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5),
+    "From the publication of prices to their place in the queues of a gateway's clients, by the two machines' clocks.",
+)
+LOG_TO_SEND: Final = _hop(
+    "tickwire_log_to_send_seconds",
+    "From a trade's entry in the log to its place in the queues of a gateway's clients, by Redis' clock and this one; "
+    "the oldest of each read.",
+    beyond=LONG_WAYS,
+)
+FLUSH_SECONDS: Final = _hop(
+    "tickwire_flush_seconds",
+    "From the first frame that is queued in a turn of the event loop until all clients' frames are written to sockets.",
+)
+DELIVERED: Final = _hop(
+    "tickwire_delivered_latency_seconds",
+    "From a heartbeat's ping, written behind all data before it, to the client's pong: an upper bound of delivery.",
+    "transport",
+    beyond=LONG_WAYS,
 )
 
 # price-ingest
@@ -119,6 +163,17 @@ TICKS_DROPPED: Final = _counter(
 )
 PUBLISHED: Final = _counter("tickwire_ingest_published_total", "Prices published, after conflation.")
 LAST_TICK: Final = _gauge("tickwire_ingest_last_tick_timestamp_seconds", "When the last entry was read.", "feed")
+TICK_AGE: Final = _hop(
+    "tickwire_ingest_tick_age_seconds",
+    "From the time that upstream gives a tick to its reading, by the two machines' clocks; the oldest of each read.",
+    "feed",
+    beyond=LONG_WAYS,
+)
+READ_TO_PUBLISH: Final = _hop(
+    "tickwire_ingest_publish_seconds",
+    "From the reading of ticks to the publication of the prices that they made, conflation included; the longest of "
+    "each publication.",
+)
 SYMBOLS: Final = _gauge("tickwire_ingest_symbols", "Symbols with a price.")
 INGEST_GAPS: Final = _counter(
     "tickwire_ingest_gaps_total", "Times that an upstream stream had lost what was not yet read.", "reason"
@@ -131,12 +186,8 @@ STALE_SYMBOLS: Final = _gauge("tickwire_ingest_symbols_stale", "Symbols not hear
 CANDLES_CLOSED: Final = _counter(
     "tickwire_ingest_candles_closed_total", "Closed candles written, each again when a late tick revised it."
 )
-COMMIT_SECONDS: Final = MetricDef(
-    "tickwire_ingest_commit_seconds",
-    Kind.HISTOGRAM,
-    "How long Redis took to commit changed prices or candles.",
-    ("what",),
-    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5),
+COMMIT_SECONDS: Final = _hop(
+    "tickwire_ingest_commit_seconds", "How long Redis took to commit changed prices or candles.", "what"
 )
 RELAYED: Final = _counter(
     "tickwire_relay_messages_total", "Messages of a Pub/Sub channel appended to the stream of its name.", "feed"
@@ -145,6 +196,12 @@ RELAY_DROPPED: Final = _counter("tickwire_relay_dropped_total", "Messages that w
 
 # trade-notifier
 TRADES: Final = _counter("tickwire_notifier_trades_total", "Trades appended to the log.")
+TRADE_AGE: Final = _hop(
+    "tickwire_notifier_trade_age_seconds",
+    "From the time that upstream gives a trade to its place in the log, by the two machines' clocks; the oldest of "
+    "each batch.",
+    beyond=LONG_WAYS,
+)
 NOTIFICATIONS: Final = _counter("tickwire_notifier_notifications_total", "Notifications addressed to users.")
 DUPLICATES: Final = _counter("tickwire_notifier_duplicates_total", "Trades whose id the log already held.")
 NO_TRADES: Final = _counter("tickwire_notifier_ignored_total", "Upstream messages that were no trades: quotes, bars.")

@@ -9,6 +9,8 @@ from tests.support.source_tree import ROOT, SOURCES, has_logic, parse, python_fi
 
 COVERED_ELSEWHERE: Final = {
     "services/gateway/__main__.py": "tests/security/test_wrong_settings.py",
+    "services/gateway/debug/local.py": "tests/integration/test_debug_path.py",
+    "services/gateway/debug/stored.py": "tests/integration/test_debug_path.py",
     "services/gateway/exchange.py": "tests/unit/services/gateway/test_http.py",
     "services/launcher/__main__.py": "tests/integration/test_launcher_up.py",
     "services/launcher/cluster.py": "tests/integration/test_launcher_up.py",

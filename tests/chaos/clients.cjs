@@ -1,11 +1,13 @@
 // Stock clients that reconnect by themselves, and listen: socket.io-client with its default options, either parser.
 //
-// First line in: {clients: [{name, url, parser, transports, symbols, token, prices}]}. Each further line asks for prices.
+// First line in: {clients: [{name, url, parser, transports, symbols, token, prices, cookies, timed}]}. Each further line
+// asks for prices. With `cookies` a client keeps the cookies of its balancer, as a browser does.
 // Out, one JSON object a line, in the order in which it happened:
 //      {connected: name, recovered}                     {hello: name, payload}
 //      {subscribed: name}                               {disconnected: name, reason}
 //      {failed: name, what}                             connect_error, or a subscription without an ack
 //      {trades: {name: [id, ...], ...}}                 what came within `FLUSH_MS`, told before anything else happens
+//      {late: {name: [ms, ...]}}                        of `timed` clients: how old each trade was when it came
 //      {prices: {name: {symbol: price}}}                the answer to a line
 // Ends when standard input does.
 
@@ -22,6 +24,7 @@ const FLUSH_MS = 50;
 const ACK_MS = 10_000;
 const prices = {};
 let trades = {};
+let late = {};
 let waiting = false;
 
 function write(message) {
@@ -33,6 +36,8 @@ function flush() {
   if (Object.keys(trades).length === 0) return;
   write({ trades });
   trades = {};
+  if (Object.keys(late).length > 0) write({ late });
+  late = {};
 }
 
 function tell(message) {
@@ -47,15 +52,17 @@ function takeTrade(name, trade) {
   setTimeout(flush, FLUSH_MS);
 }
 
-function start({ name, url, parser, transports, symbols, token, prices: wantsPrices }) {
+function start({ name, url, parser, transports, symbols, token, prices: wantsPrices, cookies, timed }) {
   let subscribed = false;
   const socket = io(url, {
     forceNew: true,
     auth: (answer) => answer({ token }),
+    withCredentials: cookies,
     ...(transports && { transports }),
     ...(PARSERS[parser] && { parser: PARSERS[parser] }),
   });
   socket.on("trade:new", (trade) => takeTrade(name, trade));
+  if (timed) socket.on("trade:new", (trade) => (late[name] ??= []).push(Date.now() - trade.ts));
   socket.on("hello", (payload) => tell({ hello: name, payload }));
   if (wantsPrices) {
     const shown = (prices[name] = {});

@@ -25,6 +25,9 @@ SCRIPT: Final = Path(__file__).with_name("clients.cjs")
 LINE_BYTES: Final = 1 << 24
 """The longest line: everything that a thousand clients got within one flush."""
 
+_UNTOLD: Final = frozenset({"trades", "late", "prices"})
+"""Not for the diary: too much."""
+
 ANSWER_S: Final = 20.0
 END_S: Final = 5.0
 
@@ -36,6 +39,8 @@ class Wanted:
     Attributes:
         transports: None: the library's default, polling first.
         prices: whether it keeps the prices that it is shown.
+        cookies: whether it keeps its balancer's cookies, as a browser does.
+        timed: whether it tells how old each trade is when it comes.
     """
 
     name: str
@@ -45,6 +50,8 @@ class Wanted:
     symbols: tuple[str, ...]
     token: str
     prices: bool
+    cookies: bool = False
+    timed: bool = False
 
 
 @dataclass(slots=True)
@@ -73,6 +80,13 @@ class Life:
     failures: Counter[str] = field(default_factory=Counter)
 
 
+def node_command() -> list[str]:
+    """What runs stock clients."""
+    node = shutil.which("node")
+    assert node is not None, "no node on PATH: install Node 20 or later, then `make setup`"
+    return [node, str(SCRIPT)]
+
+
 class StockClients:
     """All clients of a run, in as many processes as were asked for.
 
@@ -92,12 +106,15 @@ class StockClients:
         self._told_prices = 0
         self._numbers = count()
 
-    async def start(self, wanted: Sequence[Wanted]) -> None:
-        """Start clients in a process of their own; `subscribed` says when all are there."""
-        node = shutil.which("node")
-        assert node is not None, "no node on PATH: install Node 20 or later, then `make setup`"
+    async def start(self, wanted: Sequence[Wanted], command: Sequence[str] | None = None) -> None:
+        """Start clients in a process of their own; `subscribed` says when all are there.
+
+        Args:
+            wanted: who they are.
+            command: what runs them; None: `clients.cjs`. It must speak the same lines.
+        """
         process = await asyncio.create_subprocess_exec(
-            *leashed([node, str(SCRIPT)]),
+            *leashed(command or node_command()),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             limit=LINE_BYTES,
@@ -145,7 +162,7 @@ class StockClients:
         with self._diary.open("a", encoding="utf-8", buffering=1) as diary:
             async for line in process.stdout:
                 said, now = json.loads(line), monotonic()
-                if "trades" not in said and "prices" not in said:
+                if not _UNTOLD & said.keys():
                     diary.write(f"{now:.3f} {line.decode()}")
                 self.take(said, now)
 

@@ -134,9 +134,14 @@ async def test_a_gateway_that_is_full_says_503_and_lets_others_in_when_somebody_
     async with await connect(gateway.port):
         async with await connect(gateway.port):
             reply = await ask(gateway.port, upgrade_head())
-            assert (reply.status, reply.headers["retry-after"]) == (503, "1")
+            assert reply.status == 503
+            assert 1 <= int(reply.headers["retry-after"]) <= 5
+            assert (await gateway.ask("/readyz"))[0] == 503
         await eventually(lambda: _admits(gateway.port), "a place becomes free")
-    assert (await gateway.scrape())['tickwire_handshakes_refused_total{reason="full"}'] >= 1
+    await eventually(lambda: gateway.ask("/readyz"), "it is ready again", lambda answer: answer[0] == 200)
+    figures = await gateway.scrape()
+    assert figures['tickwire_handshakes_refused_total{reason="full"}'] >= 1
+    assert figures["tickwire_connection_limit"] == 2
 
 
 async def test_clients_that_come_too_fast_get_503(cluster: Cluster) -> None:

@@ -19,7 +19,9 @@ from tests.support.waiting import eventually
 
 TINY: Final = """
 import asyncio
+import atexit
 import sys
+import time
 from dataclasses import dataclass
 from shared.lifecycle import run_service
 from shared.settings import Positive, setting
@@ -49,10 +51,24 @@ class TinyApp:
     def fill_report(self, report):
         report["figures"] = {"tiny_size": self.settings.tiny_size}
 
+class DrainingApp(TinyApp):
+    def __init__(self, runtime, settings):
+        super().__init__(runtime, settings)
+        self.stop_deadline_s = float(settings.tiny_size)
+
+    async def drain(self):
+        await asyncio.Event().wait()
+
+def linger():
+    print("lingers", flush=True)
+    time.sleep(2)
+
+if "linger" in sys.argv:
+    atexit.register(linger)
 if "hurry" in sys.argv:
     import shared.lifecycle
     shared.lifecycle.STOP_DEADLINE_S = 0.2
-run_service("tiny", (TinySettings,), TinyApp)
+run_service("tiny", (TinySettings,), DrainingApp if "drain" in sys.argv else TinyApp)
 """
 
 
@@ -108,12 +124,38 @@ async def test_a_stop_that_hangs_is_cut_at_its_deadline(start: Start):
     assert tiny.lines("stop_deadline_passed")
 
 
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
+async def test_a_second_signal_ends_a_drain_and_what_is_in_hand_is_finished(start: Start, second: int):
+    tiny = start("drain", TINY_SIZE="3000")
+    await tiny.logged("ready")
+    tiny.terminate()
+    await tiny.logged("stopping")
+    assert (await tiny.ask("/readyz"))[0] == 503
+    assert await stop(tiny, second) == (0, "finished what was in hand\n")
+    assert tiny.lines("stop_hurried")
+
+
+async def test_a_signal_that_comes_when_all_is_done_changes_nothing(start: Start):
+    tiny = start("linger")
+    await tiny.logged("ready")
+    tiny.terminate()
+    await eventually(lambda: "lingers" in tiny.out.read_text(), "only the interpreter is left")
+    assert (await stop(tiny))[0] == 0
+
+
+async def test_a_drain_that_hangs_is_cut_at_the_deadline_that_the_app_says(start: Start):
+    tiny = start("drain", TINY_SIZE="1")
+    await tiny.logged("ready")
+    assert (await stop(tiny))[0] == 0
+    assert (await tiny.logged("stop_deadline_passed"))["deadline_s"] == 1.0
+
+
 async def test_it_waits_for_redis_says_so_and_begins_when_redis_is_there(start: Start, tmp_path: Path):
     server = EmbeddedValkey(directory=tmp_path)
     tiny = start(REDIS_URL=server.url)
     waiting = await tiny.logged("redis_unavailable")
     assert waiting["task"] == "start"
-    assert str(server.port) in waiting["error"]
+    assert str(server.port) in waiting["exception.message"]
     assert not tiny.lines("ready")
     with server:
         await tiny.logged("ready")
@@ -185,7 +227,7 @@ async def test_a_taken_ops_port_ends_it_with_a_message_that_says_what_to_do(star
         tiny = start(OPS_PORT=str(port))
         assert await finish(tiny) == (1, "")
     (line,) = tiny.lines("ops_port_taken")
-    assert (line["port"], "OPS_PORT" in line["hint"]) == (port, True)
+    assert (line["ops_port"], "OPS_PORT" in line["hint"]) == (port, True)
 
 
 async def test_a_defect_in_a_task_ends_it_and_is_told(start: Start):

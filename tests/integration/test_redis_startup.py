@@ -46,38 +46,38 @@ async def refused(services: Cluster, url: str) -> dict[str, Any]:
 
 async def test_a_wrong_password_ends_it(services: Cluster, redis_url: str) -> None:
     line = await refused(services, redis_url.replace("redis://", "redis://u:hunter2@"))
-    assert "password" in line["error"]
+    assert "password" in line["exception.message"]
 
 
 async def test_a_read_only_replica_ends_it(services: Cluster, sentinels: SentinelSet) -> None:
     line = await refused(services, f"redis://:hunter2@127.0.0.1:{sentinels.nodes[1].port}".replace(":hunter2@", ""))
-    assert "read-only replica" in line["error"]
-    assert "REDIS_URL" in line["error"]
+    assert "read-only replica" in line["exception.message"]
+    assert "REDIS_URL" in line["exception.message"]
 
 
 async def test_the_port_of_a_sentinel_without_its_scheme_ends_it(services: Cluster, sentinels: SentinelSet) -> None:
     line = await refused(services, f"redis://127.0.0.1:{sentinels.sentinels[0].port}")
-    assert "redis+sentinel://" in line["error"]
+    assert "redis+sentinel://" in line["exception.message"]
 
 
 async def test_one_node_of_a_cluster_without_its_scheme_ends_it(services: Cluster, nodes: ClusterSet) -> None:
     line = await refused(services, f"redis://127.0.0.1:{nodes.nodes[0].port}")
-    assert "redis+cluster://" in line["error"]
+    assert "redis+cluster://" in line["exception.message"]
 
 
 async def test_one_server_under_the_scheme_of_a_cluster_ends_it(services: Cluster, valkey: EmbeddedValkey) -> None:
     line = await refused(services, f"redis+cluster://127.0.0.1:{valkey.port}")
-    assert "is not a node of a Redis Cluster" in line["error"]
+    assert "is not a node of a Redis Cluster" in line["exception.message"]
 
 
 async def test_one_server_under_the_scheme_of_sentinel_ends_it(services: Cluster, valkey: EmbeddedValkey) -> None:
     line = await refused(services, f"redis+sentinel://127.0.0.1:{valkey.port}/{MASTER_NAME}")
-    assert "is not a Sentinel" in line["error"]
+    assert "is not a Sentinel" in line["exception.message"]
 
 
 async def test_a_master_that_the_sentinels_do_not_know_ends_it(services: Cluster, sentinels: SentinelSet) -> None:
     line = await refused(services, f"redis+sentinel://127.0.0.1:{sentinels.sentinels[0].port}/another")
-    assert "No such master" in line["error"]
+    assert "No such master" in line["exception.message"]
 
 
 async def test_a_certificate_of_an_unknown_authority_ends_it(services: Cluster, tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ async def test_a_certificate_of_an_unknown_authority_ends_it(services: Cluster, 
             line = await refused(services, server.url_with("hunter2", files.ca))
     except TlsMissingError as error:
         pytest.skip(str(error))
-    assert "certificate verify failed" in line["error"]
+    assert "certificate verify failed" in line["exception.message"]
 
 
 async def test_an_absent_redis_is_waited_for_by_its_address_alone(services: Cluster, tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ async def test_an_absent_redis_is_waited_for_by_its_address_alone(services: Clus
     url = f"redis://default:hunter2@127.0.0.1:{server.port}"
     gateway: Service = services.launch("gateway", REDIS_URL=url)
     waiting = await gateway.logged("redis_unavailable")
-    assert f"waiting for Redis at 127.0.0.1:{server.port}" in waiting["error"]
+    assert f"waiting for Redis at 127.0.0.1:{server.port}" in waiting["exception.message"]
     with server:
         await gateway.logged("ready")
         assert await gateway.stop() == 0
@@ -129,7 +129,7 @@ async def test_absent_sentinels_are_waited_for(services: Cluster) -> None:
             sentinel.kill()
         gateway = services.launch("gateway", REDIS_URL=redis.url)
         waiting = await gateway.logged("redis_unavailable", 3)
-        assert str(redis.sentinels[2].port) in waiting["error"]
+        assert str(redis.sentinels[2].port) in waiting["exception.message"]
         redis.sentinels[1].restart()
         await gateway.logged("ready")
         assert await gateway.stop() == 0

@@ -1,14 +1,20 @@
 #!/usr/bin/env bash
-# Installs the programs that the interoperability tests drive, on Debian and its like: install_packages.sh PACKAGE...
+# Installs the programs that the tests drive, on Debian and its like: install_packages.sh PACKAGE[:PROGRAM]...
 #
 # Quick where all is there, bounded in time where the network is not. Asks nothing and never fails: where something
 # cannot be installed it says why, and the tests that need it skip. Starts no service, neither now nor at the next boot.
 set -uo pipefail
 PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 
+# there PACKAGE[:PROGRAM]: whether its program is.
+there() {
+    local program=${1#*:}
+    command -v "${program%-light}" >/dev/null
+}
+
 missing=()
 for package in "$@"; do
-    command -v "${package%-light}" >/dev/null || missing+=("$package")
+    there "$package" || missing+=("$package")
 done
 [ "${#missing[@]}" -eq 0 ] && exit 0
 
@@ -58,11 +64,14 @@ why() {
 
 echo "Installing ${missing[*]} for the tests ..."
 apt 120 update || echo "The package lists could not be brought up to date: $(why)"
-for package in "${missing[@]}"; do
+for wanted in "${missing[@]}"; do
+    package=${wanted%%:*}
     # Downloaded apart, because that can be broken off at any moment; an installation should not be.
     if apt 300 install --no-install-recommends --download-only "$package" &&
-        apt 600 install --no-install-recommends "$package" && command -v "${package%-light}" >/dev/null; then
-        command -v systemctl >/dev/null && "${as_root[@]}" systemctl disable "${package%-light}" >/dev/null 2>&1
+        apt 600 install --no-install-recommends "$package" && there "$wanted"; then
+        command -v systemctl >/dev/null &&
+            dpkg -L "$package" | sed -n 's#.*/systemd/system/\([^/]*\.\(service\|socket\)\)$#\1#p' |
+            xargs -r "${as_root[@]}" systemctl disable >/dev/null 2>&1
     else
         echo "Not installed: $package ($(why)); the tests that need it will skip."
     fi

@@ -13,6 +13,7 @@ import pytest_asyncio
 from aiohttp import web
 
 from services.launcher.embedded_valkey import EmbeddedValkey
+from shared.names import metrics
 from tests.support.cluster import Cluster, Service
 from tests.support.edge import NAMES, Backend, Name, checked, edge
 from tests.support.mode_clients import (
@@ -158,6 +159,37 @@ async def test_what_a_client_says_about_its_address_is_not_passed_on(tmp_path: P
         "X-Forwarded-Host": None,
     }
     assert seen["X-Forwarded-Proto"] == ["http"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_a_client_that_comes_back_may_go_anywhere_whatever_its_cookie_says(
+    valkey: EmbeddedValkey, tmp_path: Path, name: Name
+) -> None:
+    with Cluster(valkey.url, tmp_path) as cluster:
+        await cluster.start("gateway", "gateway")
+        backends = [Backend.of(gateway) for gateway in cluster.services]
+        async with edge(name, backends, tmp_path) as port, http_client() as http:
+            for _ in range(2 * CLIENTS):
+                await polling(http, f"http://localhost:{port}")  # with the cookie of the session before
+        accepted = [(await gateway.scrape())[metrics.ACCEPTED.name] for gateway in cluster.services]
+    assert min(accepted) > 0, accepted
+    assert sum(accepted) == 2 * CLIENTS
+
+
+@pytest.mark.parametrize("name", ["haproxy", "envoy"])
+async def test_whom_a_full_gateway_refuses_gets_another_at_once(
+    valkey: EmbeddedValkey, tmp_path: Path, name: Name
+) -> None:
+    with Cluster(valkey.url, tmp_path) as cluster:
+        full = await cluster.start("gateway", MAX_CONNECTIONS="1")
+        await cluster.start("gateway")
+        backends = [Backend.of(gateway) for gateway in cluster.services]
+        async with edge(name, backends, tmp_path) as port:
+            for _ in range(2 * CLIENTS):
+                async with http_client() as http:
+                    await polling(http, f"http://localhost:{port}")
+        refused = f'{metrics.REFUSED.name}{{reason="full"}}'
+        assert (await full.scrape())[refused] > 0, "it was never asked"
 
 
 @pytest.mark.parametrize("name", NAMES)

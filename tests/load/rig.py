@@ -47,6 +47,7 @@ class Gateway:
                 "OPS_PORT": "0",
                 "MAX_ACCEPTS_PER_SECOND": "0",
                 "MAX_HALF_OPEN": "0",
+                "DRAIN_SECONDS": "0",
                 "MAX_MESSAGES_PER_SECOND": "1000000",
                 "MAX_MESSAGES_BURST": "1000000",
                 **environment,

@@ -112,6 +112,7 @@ async def tickwire(redis_url: str, cores: Cores) -> AsyncIterator[Target]:
     port = free_port()
     common = {"REDIS_URL": redis_url, "OPS_PORT": "0", "OPS_HOST": HOST, "LOG_LEVEL": "error"}
     gateway = {**common, "GATEWAY_HOST": HOST, "GATEWAY_PORT": str(port), "PRICE_BATCH_AUDIENCE": "off"}
+    gateway["DRAIN_SECONDS"] = "0"
     async with (
         process(python_module("services.price_ingest"), common, cores.others) as ingest_pid,
         process(python_module("services.gateway"), gateway, cores.server) as gateway_pid,

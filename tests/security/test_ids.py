@@ -24,6 +24,9 @@ CHANCE_FOR = {
     "shared/identity/key_source.py": "the length of a pause",
     "services/gateway/connection.py": "the age that a connection may reach",
     "services/gateway/users.py": "the moment of a renewal",
+    "services/gateway/server.py": "the length of a pause",
+    "services/gateway/drain.py": "the order in which clients go",
+    "services/gateway/shedding.py": "which clients go",
 }
 """Where `random` is good enough."""
 

@@ -119,7 +119,7 @@ def _said(service: Service) -> list[str]:
 
 def _is_accident(line: str) -> bool:
     said = _decoded(line.encode())
-    return "event" not in said or "exception" in said or said.get("level") in {"error", "critical"}
+    return "event" not in said or "exception.stacktrace" in said or said.get("level") in {"error", "critical"}
 
 
 def _decoded(line: bytes) -> dict[str, Any]:

@@ -108,7 +108,7 @@ class Service:
     @property
     def instance(self) -> str:
         """Its name in the cluster, which it has told once it is ready."""
-        return str(self.lines("ready")[0]["instance"])
+        return str(self.lines("ready")[0]["service.instance.id"])
 
     def lines(self, event: str) -> list[dict[str, Any]]:
         """Its log lines of one event; a line still being written is left out."""
@@ -208,6 +208,7 @@ class Cluster:
             "OPS_HOST": "127.0.0.1",
             "GATEWAY_HOST": "127.0.0.1",
             "JWT_SECRET": SECRET,
+            "DRAIN_SECONDS": "0",
         }
         self.services: list[Service] = []
 
@@ -243,11 +244,17 @@ class Cluster:
         return started[0]
 
     async def holder(self, bus: RedisBus, lease: str) -> Service:
-        """The living service that holds a lease, once one does."""
-        stamp = await eventually(lambda: bus.get(lease), f"a holder of {lease}")
-        assert stamp is not None
-        instance = stamp.decode().partition(":")[2]
-        for service in self.services:
-            if service.process.poll() is None and (await service.logged("ready"))["instance"] == instance:
-                return service
-        raise AssertionError(f"no process is {instance}")
+        """The living service that holds a lease, once one does: that of a killed one has yet to run out."""
+
+        async def look() -> Service | None:
+            instance = (await bus.get(lease) or b"").decode().partition(":")[2]
+            for service in self.services:
+                if service.process.poll() is None and any(
+                    line["service.instance.id"] == instance for line in service.lines("ready")
+                ):
+                    return service
+            return None
+
+        found = await eventually(look, f"a living holder of {lease}")
+        assert found is not None
+        return found

@@ -1,15 +1,20 @@
-"""Real nginx and HAProxy before test gateways, run with the very files that `deploy/edge` documents.
+"""Real nginx, HAProxy and Envoy before test gateways, run with the very files that `deploy/edge` documents.
 
 Only addresses and the folder for temporary files are replaced. Where a program is missing, tests are skipped and told
 how to get it.
 """
 
+import re
+import shutil
 import socket
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final, Literal, NamedTuple, Self
+
+import pytest
 
 from services.launcher.ports import free_port
 from tests.support.cluster import Service
@@ -19,8 +24,11 @@ from tests.support.waiting import PATIENCE_S, eventually
 
 EDGE: Final = ROOT / "deploy" / "edge"
 
-Name = Literal["nginx", "haproxy"]
-NAMES: Final[tuple[Name, ...]] = ("nginx", "haproxy")
+Name = Literal["nginx", "haproxy", "envoy"]
+NAMES: Final[tuple[Name, ...]] = ("nginx", "haproxy", "envoy")
+FILES: Final[dict[Name, str]] = {"nginx": "nginx.conf", "haproxy": "haproxy.cfg", "envoy": "envoy.yaml"}
+
+_names_gateway: Final = re.compile(r"gateway-(\d)\b.*\b8080\b").search
 
 
 class Backend(NamedTuple):
@@ -36,17 +44,32 @@ class Backend(NamedTuple):
 
 
 def configuration(name: Name, backends: Sequence[Backend], port: int, directory: Path) -> str:
-    """The documented file, with a test's addresses and folder."""
-    file = {"nginx": "nginx.conf", "haproxy": "haproxy.cfg"}[name]
-    text = (EDGE / file).read_text(encoding="utf-8")
-    replaced = {"listen 8000;": f"listen 127.0.0.1:{port};", "bind :8000": f"bind 127.0.0.1:{port}"}
-    for number, backend in enumerate(backends, 1):
-        checked = f"gateway-{number}:8080 cookie gateway-{number} check port"
-        replaced[f"{checked} 9090"] = f"{checked} {backend.ops_port}"
-        replaced[f"gateway-{number}:8080"] = f"127.0.0.1:{backend.port}"
-    for documented, ours in replaced.items():
+    """The documented file, with a test's addresses and folder: the line of its first gateway once for each of ours."""
+    lines: list[str] = []
+    for line in (EDGE / FILES[name]).read_text(encoding="utf-8").splitlines():
+        named = _names_gateway(line)
+        if named is None:
+            lines.append(line)
+        elif named[1] == "1":
+            lines += [_gateway_line(line, number, backend) for number, backend in enumerate(backends, 1)]
+    text = "\n".join(lines) + "\n"
+    listening = {
+        "listen 8000;": f"listen 127.0.0.1:{port};",
+        "bind :8000": f"bind 127.0.0.1:{port}",
+        "address: 0.0.0.0, port_value: 8000": f"address: 127.0.0.1, port_value: {port}",
+    }
+    for documented, ours in listening.items():
         text = text.replace(documented, ours)
     return text.replace(" /tmp/", f" {directory}/")
+
+
+def _gateway_line(line: str, number: int, backend: Backend) -> str:
+    """The documented line of gateway 1, as that of another."""
+    addressed = line.replace("gateway-1:8080", f"127.0.0.1:{backend.port}")
+    addressed = addressed.replace(
+        "address: gateway-1, port_value: 8080", f"address: 127.0.0.1, port_value: {backend.port}"
+    )
+    return addressed.replace("9090", str(backend.ops_port)).replace("gateway-1", f"gateway-{number}")
 
 
 @asynccontextmanager
@@ -57,28 +80,19 @@ async def edge(
 
     Args:
         name: which one.
-        backends: the two gateways of the documented file.
+        backends: as many gateways as there are; those that do not run are found out by the proxy.
         directory: an empty one for its files.
         change: made to the configuration, to show what a part of it is for.
     """
-    program, port = need_program(name), free_port()
-    file, log = directory / f"{name}.conf", directory / f"{name}.log"
+    program, port = _program(name), free_port()
+    file, log = directory / FILES[name], directory / f"{name}.log"
     file.write_text(change(configuration(name, backends, port, directory)), encoding="utf-8")
-    commands = {
-        "nginx": [
-            program,
-            "-e",
-            "stderr",
-            "-p",
-            str(directory),
-            "-c",
-            str(file),
-            "-g",
-            "daemon off; master_process off;",
-        ],
-        "haproxy": [program, "-db", "-f", str(file)],
+    words: dict[Name, list[str]] = {
+        "nginx": ["-e", "stderr", "-p", str(directory), "-c", str(file), "-g", "daemon off; master_process off;"],
+        "haproxy": ["-db", "-f", str(file)],
+        "envoy": ["-c", str(file), "--concurrency", "1", "--disable-hot-restart", "--log-level", "warning"],
     }
-    with running(commands[name], log, directory) as process:
+    with running([program, *words[name]], log, directory) as process:
         await eventually(lambda: process.poll() is not None or _listens(port), f"{name} listens")
         assert process.poll() is None, log.read_text(encoding="utf-8")
         yield port
@@ -86,14 +100,25 @@ async def edge(
 
 def checked(name: Name, backends: Sequence[Backend], directory: Path) -> subprocess.CompletedProcess[str]:
     """What the program says to the documented file without running it."""
-    program = need_program(name)
-    file = directory / f"{name}.conf"
+    program = _program(name)
+    file = directory / FILES[name]
     file.write_text(configuration(name, backends, free_port(), directory), encoding="utf-8")
-    options = {
+    options: dict[Name, list[str]] = {
         "nginx": ["-t", "-e", "stderr", "-p", str(directory), "-c", str(file)],
         "haproxy": ["-c", "-f", str(file)],
+        "envoy": ["--mode", "validate", "-c", str(file), "--log-level", "warning"],
     }
     return subprocess.run([program, *options[name]], capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+
+
+def _program(name: Name) -> str:
+    """Its path; Envoy comes as a wheel, into the environment of this very Python."""
+    if name != "envoy":
+        return need_program(name)
+    found = shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
+    if found is None:
+        pytest.skip("no envoy in this environment: `make .venv/.envoy` installs it")
+    return found
 
 
 def _listens(port: int) -> bool:

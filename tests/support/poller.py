@@ -20,12 +20,14 @@ class Poller:
     """One Engine.IO connection over polling, opened by `polling`.
 
     Attributes:
+        sid: the client's secret.
         events: every event received, name first.
     """
 
     def __init__(self, http: aiohttp.ClientSession, url: str, sid: str) -> None:
         self._http = http
         self._url = f"{url}&sid={sid}"
+        self.sid = sid
         self.events: list[list[Json]] = []
 
     async def post(self, *packets: str) -> None:

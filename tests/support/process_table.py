@@ -13,6 +13,17 @@ def inherited() -> dict[str, str]:
     return {name: os.environ[name] for name in _INHERITED if name in os.environ}
 
 
+def waited_s(pid: int) -> float:
+    """How long a process was ready to run so far while its core ran something else: the machine's fault, not its own.
+
+    The second figure of `schedstat` (the kernel's Documentation/scheduler/sched-stats), in ns.
+
+    Raises:
+        OSError: it has ended, or the system has no such file.
+    """
+    return int(Path(f"/proc/{pid}/schedstat").read_text(encoding="ascii").split()[1]) / 1e9
+
+
 def alive(pid: int) -> bool:
     """Whether a process runs; one that has ended and only waits to be asked how does not."""
     try:

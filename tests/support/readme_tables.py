@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 
 from services.launcher.settings_table import as_markdown, read_all
-from shared.names import outcomes
+from shared.names import log_fields, outcomes
 from shared.names.events import ClientEvent, ServerEvent
 from shared.settings import SettingInfo
 from tests.support import threat_table
@@ -46,6 +46,13 @@ def catalogue() -> str:
     return _rows(("number", "text", "try again?", "meaning"), rows)
 
 
+def fields_of_logs() -> str:
+    """What stands in a log line."""
+    return _rows(
+        ("field", "unit", "meaning"), [(f"`{field.name}`", field.unit, field.meaning) for field in log_fields.ALL]
+    )
+
+
 @cache
 def _all_settings() -> list[SettingInfo]:
     return asyncio.run(read_all())
@@ -61,6 +68,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "server-events": server_events,
     "outcomes": catalogue,
     "settings": settings,
+    "log-fields": fields_of_logs,
 }
 
 

@@ -190,8 +190,13 @@ async def connect(
     target: str = PATH,
     headers: Mapping[str, str | None] | None = None,
     receive_buffer: int | None = None,
+    *,
+    opens: bool = True,
 ) -> WireClient:
-    """Open a WebSocket and take the Engine.IO handshake packet; `receive_buffer` is the kernel's, in bytes."""
+    """Open a WebSocket and take the Engine.IO handshake packet, unless it `opens` none because it upgrades.
+
+    `receive_buffer` is the kernel's, in bytes.
+    """
     raw = _open_socket()
     if receive_buffer is not None:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
@@ -202,6 +207,8 @@ async def connect(
         head = await reader.readuntil(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 101 "), head
     client = WireClient(reader, writer)
+    if not opens:
+        return client
     opened = await client.receive()
     assert opened is not None
     assert opened.payload.startswith(b'0{"sid"'), opened

@@ -64,7 +64,7 @@ class Publisher:
         told = False
         while not self._stopping.is_set() and (lag := await self._lag()) > LAG_LIMIT:
             if not told:
-                log.warning("waiting_for_trade_notifier", unread=lag, limit=LAG_LIMIT)
+                log.warning("waiting_for_trade_notifier", entries=lag, limit=LAG_LIMIT)
                 told = True
             await asyncio.sleep(_LAG_POLL_S)
         waited = loop.time() - began
@@ -128,7 +128,7 @@ async def _run(redis_url: str, work: Callable[[RedisBus, asyncio.Event], Awaitab
         try:
             await bus.close()
         except BusError as error:
-            log.debug("redis_close_failed", error=str(error))
+            log.debug("redis_close_failed", error=error)
 
 
 async def _connected(

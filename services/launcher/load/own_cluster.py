@@ -86,4 +86,4 @@ def _says_ready(path: Path) -> bool:
 
 
 def _tell(text: str) -> None:
-    log.warning("child_changed", what=text)
+    log.warning("child_changed", change=text)

@@ -1,12 +1,12 @@
 """The ops port."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import aiohttp
 import pytest
 
-from shared.health import Health
+from shared.health import Health, PageAnswer
 from shared.names import metrics
 from shared.telemetry import Telemetry
 
@@ -53,6 +53,16 @@ async def test_metrics_are_served_where_prometheus_looks(health: Health):
     status, text = await ask(health, "/metrics")
     assert status == 200
     assert "tickwire_ingest_symbols 7.0" in text
+
+
+async def test_a_service_adds_pages_of_its_own_while_the_port_is_open(health: Health):
+    async def page(query: Mapping[str, str]) -> PageAnswer:
+        return PageAnswer(400 if "wrong" in query else 200, {"asked": dict(query)})
+
+    health.add_page("/debug/path", page)
+    assert await ask(health, "/debug/path?symbol=BTC%2FUSDT") == (200, {"asked": {"symbol": "BTC/USDT"}})
+    assert await ask(health, "/debug/path?wrong=1") == (400, {"asked": {"wrong": "1"}})
+    assert (await ask(health, "/debug"))[0] == 404
 
 
 async def test_nothing_else_is_there(health: Health):

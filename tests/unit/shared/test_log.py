@@ -5,11 +5,13 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from typing import Any
 
 import pytest
 import structlog
 
+from shared.bus.errors import BusUnavailableError
 from shared.log import MAX_ITEMS, MAX_VALUE_LENGTH, configure_logging, get_logger, redact
 
 Lines = Callable[[], list[dict[str, Any]]]
@@ -42,8 +44,9 @@ def test_a_line_is_json_with_time_level_event_and_what_was_bound(lines: Lines):
     assert line == {
         "level": "info",
         "event": "redis_lost",
-        "service": "gateway",
-        "instance": "gateway-1",
+        "service.name": "gateway",
+        "service.version": version("tickwire"),
+        "service.instance.id": "gateway-1",
         "module": "shared.bus",
         "stream": "feed:prices",
         "count": 3,
@@ -59,7 +62,7 @@ def test_libraries_speak_through_the_same_chain_from_warning_up(lines: Lines):
     logging.getLogger("aiohttp").info("hello")
     logging.getLogger("aiohttp").warning("careful: %s", "x" * 5000)
     (line,) = lines()
-    assert (line["level"], line["service"]) == ("warning", "gateway")
+    assert (line["level"], line["service.name"]) == ("warning", "gateway")
     assert len(line["event"]) < MAX_VALUE_LENGTH + 50
 
 
@@ -70,7 +73,19 @@ def test_an_exception_is_told_whole_on_one_line(lines: Lines):
         get_logger("x").exception("failed")
         logging.getLogger("lib").exception("failed too")
     for line in lines():
-        assert "ValueError: what went wrong" in line["exception"]
+        assert line["error.type"] == "ValueError"
+        assert line["exception.message"] == "what went wrong"
+        assert "ValueError: what went wrong" in line["exception.stacktrace"]
+
+
+def test_an_error_that_was_foreseen_is_told_by_its_type_and_what_it_says(lines: Lines):
+    get_logger("x").warning(
+        "redis_unavailable", error=BusUnavailableError("rediss://gateway:secret@redis:6379 is away")
+    )
+    (line,) = lines()
+    assert line["error.type"] == "shared.bus.errors.BusUnavailableError"
+    assert line["exception.message"] == "rediss://[login]@redis:6379 is away"
+    assert not {"error", "exception.stacktrace"} & line.keys()
 
 
 def test_secrets_never_pass_however_deep_and_however_spelt(lines: Lines):
@@ -111,3 +126,8 @@ def test_people_get_a_console_form(stderr: io.StringIO, monkeypatch: pytest.Monk
     assert "ready" in text
     assert "port=8080" in text
     assert not text.startswith("{")
+    try:
+        raise ValueError("what went wrong")
+    except ValueError:
+        get_logger("x").exception("failed")
+    assert "\nTraceback (most recent call last):" in stderr.getvalue()

@@ -1,6 +1,7 @@
 """What a running service says of itself."""
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -8,10 +9,11 @@ import pytest
 from services.launcher.embedded_valkey import EmbeddedValkey
 from shared import reporting
 from shared.bus.redis_bus import RedisBus
+from shared.clock import SystemClock
 from shared.health import Health
 from shared.messages import ServiceReport
 from shared.names import redis_keys
-from shared.reporting import REDIS_GRACE_S, RedisWatch, Reporter, resident_bytes
+from shared.reporting import REDIS_GRACE_S, LoopWatch, RedisWatch, Reporter, resident_bytes
 from shared.tasks import TaskGroup
 from shared.telemetry import Telemetry
 from tests.support.manual_clock import ManualClock
@@ -108,6 +110,43 @@ async def test_an_answer_makes_it_ready_again_and_shows_in_the_metric(bus: Redis
         tasks.spawn("watch", watch.run())
         await eventually(lambda: watch.check() is None, "ready again")
     assert b"tickwire_redis_connected 1.0" in telemetry.exposition("")[0]
+
+
+async def test_a_redis_that_answers_again_is_counted_once(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(reporting, "PING_S", 0.02)
+    telemetry = Telemetry()
+
+    def shows(line: bytes) -> bool:
+        return line in telemetry.exposition("")[0]
+
+    with EmbeddedValkey() as server:
+        bus = RedisBus(server.url, "test")
+        async with TaskGroup() as tasks:
+            tasks.spawn("watch", RedisWatch(bus, ManualClock(), telemetry).run())
+            await eventually(lambda: shows(b"tickwire_redis_connected 1.0"), "connected")
+            assert shows(b"tickwire_redis_reconnects_total 0.0")
+            server.kill()
+            await eventually(lambda: shows(b"tickwire_redis_connected 0.0"), "lost")
+            server.start()
+            await eventually(lambda: shows(b"tickwire_redis_connected 1.0"), "connected again")
+            assert shows(b"tickwire_redis_reconnects_total 1.0")
+        await bus.close()
+
+
+async def test_an_event_loop_that_is_blocked_shows_how_long():
+    telemetry = Telemetry()
+
+    def slow() -> float:
+        lines = telemetry.exposition("")[0].decode().splitlines()
+        counts = dict(line.rsplit(" ", 1) for line in lines if line.startswith("tickwire_event_loop_delay_seconds_"))
+        name = "tickwire_event_loop_delay_seconds_"
+        return float(counts[name + "count"]) - float(counts[name + 'bucket{le="0.25"}'])
+
+    async with TaskGroup() as tasks:
+        tasks.spawn("loop", LoopWatch(SystemClock(), telemetry).run())
+        await asyncio.sleep(0)  # its timer runs
+        time.sleep(0.5)  # noqa: ASYNC251 - that is the point
+        await eventually(slow, "a late timer")
 
 
 def test_memory_in_use_is_told_in_bytes():

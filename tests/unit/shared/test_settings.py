@@ -92,6 +92,17 @@ def test_the_table_tells_name_default_unit_and_meaning_in_the_order_of_declarati
     ]
 
 
+@pytest.mark.parametrize("name", ["tickwire-gateway-7f9c-x2x", "a", "Host_7.example"])
+def test_an_instance_may_be_called_as_a_pod_or_a_host_is(name: str):
+    assert load(CommonSettings, {"INSTANCE_ID": name}).instance_id == name
+
+
+@pytest.mark.parametrize("name", ["a b", "-a", "a:b", "a\nb", "x" * 101])
+def test_an_instance_is_called_by_nothing_that_keys_and_logs_could_misread(name: str):
+    with pytest.raises(SettingsError, match="INSTANCE_ID"):
+        load(CommonSettings, {"INSTANCE_ID": name})
+
+
 @pytest.mark.parametrize("name", ["PRICE_SHARDS", "TRADE_SHARDS"])
 @pytest.mark.parametrize("text", ["0", "1025", "-1", "4.5"])
 def test_a_number_of_shards_that_cannot_work_is_refused(name: str, text: str):

@@ -189,7 +189,7 @@ async def test_a_reader_that_is_behind_postpones_and_is_named_once_a_minute(
             await trimmer.trim_log(LOG, FEW)
         (line,) = events(lines, "trim_postponed")
         assert (line["reader"], line["stream"], line["position"]) == ("slow", LOG, position)
-        assert line["length"] == await bus.length(LOG)
+        assert line["entries"] == await bus.length(LOG)
         clock.seconds += 61
         await trimmer.trim_log(LOG, FEW)
         assert len(events(lines, "trim_postponed")) == 2

@@ -1,5 +1,7 @@
 """When pings are due, and their pongs."""
 
+from collections.abc import Callable
+from functools import partial
 from math import inf
 
 import pytest
@@ -83,6 +85,18 @@ def test_forgiving_a_pong_leaves_the_next_ping_where_it_was(heart: Heartbeat, *,
     assert heart.handle_deadline(START + 0.601) is Beat.PING
 
 
+def test_it_tells_when_the_peer_last_proved_that_it_lives(heart: Heartbeat) -> None:
+    assert heart.last_pong == near(0)
+    heart.handle_deadline(START + 0.3)
+    assert heart.last_pong == near(0)
+    heart.receive_message()
+    assert heart.last_pong == near(0), "a message is no pong"
+    heart.receive_pong(START + 0.35)
+    assert heart.last_pong == near(0.35)
+    heart.handle_deadline(START + 0.65)
+    assert heart.last_pong == near(0.35)
+
+
 def test_forgiving_nothing_changes_nothing(heart: Heartbeat) -> None:
     heart.forgive_pong()
     assert heart.due == near(0.3)
@@ -103,3 +117,14 @@ def test_lateness_does_not_add_up() -> None:
         assert heart.handle_deadline(due + 0.05) is Beat.PING
         heart.receive_pong(due + 0.05)
         assert heart.due == near(0.3 + (beat + 1) * 0.35)
+
+
+def test_it_knows_when_it_pinged_for_as_long_as_the_pong_is_awaited(heart: Heartbeat) -> None:
+    assert heart.pinged_at == inf
+    ends: list[Callable[[], None]] = [partial(heart.receive_pong, START + 0.4), heart.forgive_pong, heart.stop]
+    for end in ends:
+        sent = heart.due + 0.01
+        heart.handle_deadline(sent)
+        assert heart.pinged_at == sent
+        end()
+        assert heart.pinged_at == inf

@@ -3,7 +3,7 @@
 import pytest
 
 from services.gateway.addresses import UNCOUNTED
-from services.gateway.admission import Admission, AdmissionLimits, Refusal
+from services.gateway.admission import Admission, AdmissionLimits, Fullness, Refusal
 
 NOW = 1_000.0
 
@@ -67,3 +67,21 @@ def test_a_million_addresses_that_come_and_go_leave_nothing_behind(limits: Admis
 def test_which_refusals_concern_one_address_alone() -> None:
     of_one = {refusal for refusal in Refusal if refusal.is_of_address}
     assert of_one == {Refusal.ADDRESS_FULL, Refusal.ADDRESS_TOO_FAST, Refusal.ADDRESS_UNFINISHED}
+
+
+def test_a_full_gateway_has_no_room_until_a_twentieth_of_its_clients_has_gone() -> None:
+    clients = 999
+    fullness = Fullness(1000, lambda: clients)
+    assert fullness.check() is None
+    clients = 1000
+    assert fullness.check() == "1000 clients of at most 1000"
+    clients = 950
+    assert fullness.check() is not None
+    clients = 949
+    assert fullness.check() is None
+    clients = 999
+    assert fullness.check() is None
+
+
+def test_without_a_limit_there_is_always_room() -> None:
+    assert Fullness(0, lambda: 1_000_000).check() is None

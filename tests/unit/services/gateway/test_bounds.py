@@ -2,13 +2,22 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from math import inf
 
 import pytest
 from msgpack import packb
 
 from protocol.errors import PeerError
-from services.gateway.bounds import parsers, server_settings, session_settings, socket_settings, websocket_limits
+from services.gateway.bounds import (
+    connection_limit,
+    parsers,
+    server_settings,
+    session_settings,
+    socket_settings,
+    websocket_limits,
+)
+from services.gateway.doorway import DoorwayLimits
 from services.gateway.port_settings import PortSettings
 from services.gateway.settings import GatewaySettings
 from shared.settings import load
@@ -48,3 +57,12 @@ def test_both_parsers_keep_to_the_bounds_on_packets(pack: Callable[[object], str
     with pytest.raises(PeerError) as refused:
         made[isinstance(data, bytes)].decode(data)
     assert refused.value.limit == 2
+
+
+@pytest.mark.parametrize(
+    ("own", "sockets", "limit"),
+    [("5000", 0, 5000), ("5000", 900, 900), ("100", 900, 100), ("0", 900, 900), ("0", 0, 0)],
+)
+def test_the_limit_that_is_told_is_the_one_that_is_met_first(own: str, sockets: int, limit: int) -> None:
+    made = replace(server_settings(*settings(MAX_CONNECTIONS=own)), doorway=DoorwayLimits(max_sockets=sockets))
+    assert connection_limit(made) == limit

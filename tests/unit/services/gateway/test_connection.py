@@ -293,3 +293,46 @@ def test_a_connection_that_is_old_ends_each_at_a_time_of_its_own() -> None:
     setup.loop.advance(202.0)
     assert endings == [close_reasons.TOO_OLD] * 50
     assert {connection.next_deadline() for connection in connections} == {inf}
+
+
+class Answering:
+    """A connection whose heartbeat is watched."""
+
+    def __init__(self, transport: Transport = Transport.WEBSOCKET) -> None:
+        self.loop = ManualLoop()
+        self.seen: list[tuple[Transport, float]] = []
+        host = Host(
+            self.loop.as_loop,
+            Deadlines(self.loop.as_loop),
+            SessionSettings(),
+            lambda _connection, _why: None,
+            on_pong=lambda carried, seconds: self.seen.append((carried, seconds)),
+        )
+        self.connection = EngineConnection(host, FakeCarrier(), "sid-1", transport)
+        self.connection.open(Application())
+
+
+def test_the_way_of_a_ping_and_its_pong_is_told_once_for_each_ping() -> None:
+    setup = Answering()
+    setup.connection.receive_frame("3")  # nobody asked
+    for wait in (0.25, 3.0):
+        setup.loop.advance(25.0)
+        setup.connection.receive_frame("4a message is no pong")
+        setup.loop.advance(wait)
+        setup.connection.receive_frame("3")
+        setup.connection.receive_frame("3")
+    assert [carried for carried, _ in setup.seen] == [Transport.WEBSOCKET] * 2
+    assert [seconds for _, seconds in setup.seen] == pytest.approx([0.25, 3.0])
+
+
+def test_a_pong_that_comes_by_another_transport_than_its_ping_tells_nothing() -> None:
+    setup = Answering(Transport.POLLING)
+    setup.loop.advance(25.0)
+    setup.connection.open_probe(Refusable())
+    setup.connection.receive_probe(Upgrade())
+    setup.connection.switch(FakeCarrier())
+    setup.connection.receive_frame("3")
+    assert setup.seen == []
+    setup.loop.advance(25.0)
+    setup.connection.receive_frame("3")
+    assert [carried for carried, _ in setup.seen] == [Transport.WEBSOCKET]

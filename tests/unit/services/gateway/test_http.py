@@ -487,3 +487,32 @@ async def test_a_head_that_is_whole_is_no_longer_unfinished() -> None:
     assert (setup.doorway.unfinished, len(setup.doorway)) == (0, 1)
     setup.socket.leave()
     assert len(setup.doorway) == 0
+
+
+# --- more at once than one turn takes
+
+
+def crowd(setup: Setup) -> None:
+    """No more requests are taken in this turn of the event loop."""
+    while setup.doorway.turnstile.pass_through():
+        pass
+
+
+async def test_a_request_that_there_is_no_room_for_waits_for_the_next_turn_and_times_out_never(setup: Setup) -> None:
+    crowd(setup)
+    setup.socket.feed(head()[:10])
+    assert not setup.socket.reading
+    setup.loop.advance(HEAD_S + 1)
+    setup.socket.feed(head()[10:])
+    assert (setup.served, setup.refused) == ([], [])
+    await asyncio.sleep(0)
+    assert setup.bodies() == [b"/"]
+    assert setup.socket.reading
+
+
+async def test_who_leaves_while_its_request_waits_is_not_served(setup: Setup) -> None:
+    crowd(setup)
+    setup.socket.feed(head())
+    setup.connection.connection_lost(None)
+    await asyncio.sleep(0)
+    assert (setup.served, setup.refused) == ([], [])

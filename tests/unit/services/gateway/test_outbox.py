@@ -149,3 +149,19 @@ def test_who_is_gone_holds_nothing_and_is_not_counted(setup: Setup) -> None:
     debts = (outbox.owed_prices, outbox.owed_batches, outbox.owes_market, outbox.log_position, outbox.queue)
     assert debts == (None, None, False, NOT_BEHIND, [])
     assert (outbox.pace, outbox.member) == (None, None)
+
+
+def test_a_turn_is_timed_once_from_its_first_frame_until_all_is_written() -> None:
+    loop, seen, moment = ManualLoop(), list[float](), [5.0]
+    flusher = Flusher(loop.as_loop, 100, seen.append, lambda: moment[0])
+    clients = [Outbox(FakeLink(), flusher, 0) for _ in range(3)]
+    for client in clients:
+        client.send(b"a")
+        moment[0] += 0.5
+    loop.turn()
+    assert seen == [1.5]
+    loop.turn()
+    assert seen == [1.5]
+    clients[0].send(b"b")
+    loop.turn()
+    assert seen == [1.5, 0.0]

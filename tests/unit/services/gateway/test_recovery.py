@@ -12,6 +12,7 @@ from services.gateway.cursor import Cursor, position_of, read_cursor
 from services.gateway.recovery import Claim, Gap, GapReason, Missed, Recovery, Restored
 from services.gateway.sessions import Sessions
 from services.gateway.trade_feed import TradeFeed
+from shared.bus.errors import BusUnavailableError
 from shared.bus.redis_bus import RedisBus
 from shared.clock import SystemClock
 from shared.messages import VERSION, SavedSession, encode
@@ -25,15 +26,30 @@ A, B = (next(f"{n}-USDT" for n in range(99) if redis_keys.shard_of(f"{n}-USDT", 
 
 
 class KnownSessions:
-    """`Sessions` as far as a recovery sees it."""
+    """`Sessions` as far as a recovery sees it.
+
+    Attributes:
+        record: the one session that there is.
+        refusals: how often Redis does not answer before it does.
+        asking: how many ask now, and the most that ever did.
+    """
 
     def __init__(self) -> None:
         self.record: SavedSession | None = None
+        self.refusals = 0
+        self.asking = [0, 0]
 
     def next_owner(self) -> str:
         return "owner-2"
 
     async def take(self, _pid: str, _owner: str, _user: str | None) -> SavedSession | None:
+        self.asking[0] += 1
+        self.asking[1] = max(self.asking)
+        await asyncio.sleep(0)
+        self.asking[0] -= 1
+        if self.refusals:
+            self.refusals -= 1
+            raise BusUnavailableError("busy")
         return self.record
 
 
@@ -233,6 +249,33 @@ async def test_who_has_no_session_begins_anew(running: Running) -> None:
 async def test_who_brings_no_cursor_of_this_cluster_begins_anew(running: Running, offset: str | None) -> None:
     coming = await running.outcome(offset, a="0-0")
     assert coming.outcomes == [Gap(GapReason.NO_CURSOR)]
+
+
+async def test_a_redis_that_is_out_of_breath_for_a_moment_costs_nobody_its_place(running: Running) -> None:
+    of_a = await running.trades(A, 1, 2, 3)
+    await running.start()
+    running.sessions.refusals = 3
+    coming = await running.outcome(running.cursor(of_a[0], "0-0"), a="0-0")
+    assert coming.ids() == [2, 3]
+
+
+async def test_a_redis_that_does_not_answer_is_not_waited_for_without_end(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PATIENCE_S", 0.05)
+    await running.start()
+    running.sessions.refusals = 1_000_000
+    coming = await running.outcome(running.cursor("5-0", "0-0"), a="0-0")
+    assert coming.outcomes == [Gap(GapReason.UNAVAILABLE, 5)]
+
+
+async def test_a_crowd_asks_for_its_sessions_a_few_at_a_time(running: Running) -> None:
+    of_a = await running.trades(A, 1, 2)
+    await running.start()
+    crowd = [running.begin(running.cursor(of_a[0], "0-0"), a="0-0") for _ in range(100)]
+    await eventually(lambda: all(coming.outcomes for coming in crowd), "all have come back")
+    assert [coming.ids() for coming in crowd] == [[2]] * 100
+    assert running.sessions.asking == [0, module.MAX_TAKING]
 
 
 async def test_without_redis_it_begins_anew_where_redis_is_needed(tasks: TaskGroup) -> None:

@@ -16,7 +16,7 @@ from shared.names import events, redis_keys
 from shared.names.close_reasons import FELL_BEHIND
 from shared.tasks import TaskGroup
 from tests.support.fakes_gateway import FakeLink, GatewayParts, make_trade, read_events
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE_S, eventually
 
 SHARDS = 2
 SYMBOL = "BTC-USDT"
@@ -79,6 +79,19 @@ async def test_what_comes_after_the_start_is_delivered_once_and_in_order(running
     for number in range(1, 600):
         await running.trade(number)
     assert await running.received(link, 599) == list(range(1, 600))
+
+
+async def test_the_age_of_what_is_read_live_is_told_and_not_that_of_history(bus: RedisBus) -> None:
+    running, ages = Running(bus), list[float]()
+    running.feed.observe_age = ages.append
+    await running.trade(0)
+    await running.feed.start()
+    assert ages == []
+    async with TaskGroup() as tasks:
+        tasks.spawn("trade-feed", running.feed.run())
+        await running.trade(1)
+        await eventually(lambda: ages, "an age")
+    assert 0 <= ages[0] < PATIENCE_S
 
 
 async def test_what_came_between_the_start_and_the_first_read_is_not_missed(bus: RedisBus) -> None:

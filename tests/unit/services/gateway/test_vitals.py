@@ -2,6 +2,8 @@
 
 from typing import cast
 
+from protocol.engineio.session import Transport
+from services.gateway.admission import Refusal
 from services.gateway.chart_feed import ChartFeed, ChartRules
 from services.gateway.client import Intake
 from services.gateway.fanout import Fanout
@@ -118,6 +120,31 @@ async def test_the_age_of_prices_is_a_histogram_in_seconds() -> None:
     assert found['tickwire_publish_to_send_seconds_bucket{le="0.01"}'] == 0
 
 
+async def test_every_hop_of_a_gateway_has_a_histogram_of_its_own() -> None:
+    setup = Setup()
+    setup.vitals.observe_log_age(0.02)
+    setup.vitals.observe_flush(0.002)
+    setup.vitals.observe_delivery(Transport.POLLING, 3.0)
+    found = setup.scraped()
+    assert found['tickwire_log_to_send_seconds_bucket{le="0.025"}'] == 1
+    assert found['tickwire_flush_seconds_bucket{le="0.0025"}'] == 1
+    assert found['tickwire_delivered_latency_seconds_bucket{le="5.0",transport="polling"}'] == 1
+    assert found['tickwire_delivered_latency_seconds_bucket{le="2.5",transport="polling"}'] == 0
+    assert found['tickwire_delivered_latency_seconds_count{transport="websocket"}'] == 0
+
+
+async def test_a_feed_that_wants_what_is_not_confirmed_is_not_subscribed() -> None:
+    found = Setup().scraped()
+    assert found['tickwire_redis_subscribed{feed="prices"}'] == 0
+    assert found['tickwire_redis_subscribed{feed="charts"}'] == 1, "it wants nothing"
+    assert found['tickwire_pubsub_lost_total{feed="prices"}'] == 0
+
+
+async def test_admission_s_refusals_are_there_before_the_first() -> None:
+    found = Setup().scraped()
+    assert all(found[f'tickwire_handshakes_refused_total{{reason="{refusal}"}}'] == 0 for refusal in Refusal)
+
+
 async def test_the_report_has_the_figures_that_the_cluster_adds_up() -> None:
     setup = Setup()
     peer = Peer(setup.parts)
@@ -154,3 +181,14 @@ async def test_the_charts_that_are_kept_are_counted() -> None:
     setup.charts.watch("A", "1m")
     setup.charts.watch("A", "5m")
     assert setup.scraped()["tickwire_charts_kept"] == 2
+
+
+async def test_clients_let_go_for_others_a_drain_and_the_limit_are_told() -> None:
+    setup = Setup()
+    setup.vitals.note_limit(500)
+    setup.vitals.note_draining()
+    for reason in (close_reasons.REBALANCED, close_reasons.DRAINED):
+        setup.vitals.count_ending(reason)
+    scraped = setup.scraped()
+    assert scraped["tickwire_connection_limit"] == 500
+    assert (scraped["tickwire_draining"], scraped["tickwire_shed_total"]) == (1, 1)

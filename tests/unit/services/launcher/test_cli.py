@@ -20,6 +20,8 @@ COMMANDS = [
     ["load"],
     ["token"],
     ["revoke"],
+    ["debug"],
+    ["debug", "path"],
     ["settings"],
     ["gateway"],
     ["price-ingest"],
@@ -60,7 +62,7 @@ def test_alone_it_lists_its_commands():
     assert all(words[0] in output for words in COMMANDS)
 
 
-@pytest.mark.parametrize("words", COMMANDS[9:], ids=" ".join)
+@pytest.mark.parametrize("words", COMMANDS[-4:], ids=" ".join)
 def test_a_service_replaces_this_process_so_that_signals_reach_it(words, monkeypatch):
     called = []
     monkeypatch.setattr("os.execv", lambda path, argv: called.append((path, argv)))

@@ -30,7 +30,7 @@ def test_a_line_for_machines_is_one_object_in_the_shape_of_a_log_line():
     line = as_json(figures(), NOW_MS)
     assert "\n" not in line
     fields = json.loads(line)
-    assert (fields["event"], fields["service"], fields["level"]) == ("figures", "launcher", "info")
+    assert (fields["event"], fields["service.name"], fields["level"]) == ("figures", "launcher", "info")
     assert fields["timestamp"] == "2025-11-22T08:26:40.123000Z"
     assert fields["services"] == {"gateway": "ready", "metrics": "waiting"}
     assert fields["prices"] == {"BTC-USDT": "64000.10"}

@@ -38,6 +38,13 @@ def test_every_child_gets_the_environment_a_secret_and_an_ops_port_of_its_own(tm
         assert command.environment["REDIS_URL"] == URL["REDIS_URL"]
 
 
+@pytest.mark.parametrize(("value", "drain_s"), [("", 0), ("30", 30), ("soon", 0)])
+def test_a_cluster_that_stops_as_a_whole_lets_its_clients_go_at_once_unless_told_otherwise(tmp_path, value, drain_s):
+    plan = make_plan(Options(port=0), {**URL, "DRAIN_SECONDS": value}, tmp_path)
+    assert plan.services[0].environment["DRAIN_SECONDS"] == (value or "0")
+    assert plan.drain_s == drain_s
+
+
 def test_where_tokens_are_required_they_have_an_issuer_and_an_audience_unless_somebody_else_signs_them(tmp_path):
     def issuer(**environment: str) -> tuple[str, str]:
         directory = tmp_path / str(len(list(tmp_path.iterdir())))

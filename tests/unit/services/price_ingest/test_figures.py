@@ -50,6 +50,23 @@ def test_prometheus_and_the_report_tell_the_same():
         assert line in text
 
 
+def test_the_age_of_ticks_and_the_time_to_their_publication_are_histograms():
+    telemetry, clock = Telemetry(), ManualClock(1_763_800_000.5)
+    figures = Figures(telemetry, clock)
+    figures.observe_age(Holds.TRADES, 1_763_799_999_500)
+    figures.observe_age(Holds.TRADES, 1_763_800_009_999)  # a clock that is ahead
+    figures.observe_publication(clock.monotonic() - 0.04)
+    text = telemetry.exposition("")[0].decode()
+    for line in (
+        'tickwire_ingest_tick_age_seconds_bucket{feed="trades",le="0.5"} 1.0',
+        'tickwire_ingest_tick_age_seconds_bucket{feed="trades",le="1.0"} 2.0',
+        'tickwire_ingest_tick_age_seconds_count{feed="prices"} 0.0',
+        'tickwire_ingest_publish_seconds_bucket{le="0.05"} 1.0',
+        'tickwire_ingest_publish_seconds_bucket{le="0.025"} 0.0',
+    ):
+        assert line in text
+
+
 def test_every_series_stands_at_nought_before_the_first_tick():
     telemetry = Telemetry()
     Figures(telemetry, ManualClock(1_763_800_000.5))

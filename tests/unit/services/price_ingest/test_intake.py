@@ -36,6 +36,7 @@ class Desk:
 
     def __init__(self, bus: RedisBus, most_symbols: int = 100) -> None:
         clock, telemetry = ManualClock(), Telemetry()
+        self.telemetry = telemetry
         self.figures = Figures(telemetry, clock)
         self.lease = Lease(bus, redis_keys.price_lease(UNIT), "one")
         self.homes = Homes(bus, most_symbols)
@@ -71,6 +72,13 @@ async def test_entries_are_folded_into_prices_and_candles_and_the_position_moves
     for lane in Lane:
         assert desk.positions.take_moved(lane) == {TRADES: "1002-0"}
     assert desk.dropped() == 1
+
+
+async def test_the_oldest_tick_of_each_read_tells_its_age(desk: Desk):
+    await desk.intake.take_in(TRADES, [trade(1, at=7), trade(2, at=5), trade(3, at=6)])
+    text = desk.telemetry.exposition("")[0].decode()
+    assert 'tickwire_ingest_tick_age_seconds_sum{feed="trades"} 995.0' in text
+    assert 'tickwire_ingest_tick_age_seconds_count{feed="trades"} 1.0' in text
 
 
 async def test_ticks_of_symbols_that_are_at_home_elsewhere_are_handed_on_in_order(desk: Desk, bus: RedisBus):

@@ -130,6 +130,22 @@ async def test_single_changes_go_at_once(start: Start, bus: RedisBus, listener: 
     assert loop.time() - begun < 1
 
 
+async def test_each_publication_tells_how_long_its_prices_waited(
+    start: Start, bus: RedisBus, listener: RedisPubSub, monkeypatch: pytest.MonkeyPatch
+):
+    told: list[float] = []
+    monkeypatch.setattr(Figures, "observe_publication", lambda _figures, read_at: told.append(read_at))
+    began = SystemClock().monotonic()
+    await start()
+    await feed(bus, "1")
+    assert (await heard(listener))["X"].price == "1"
+    await eventually(lambda: told, "one publication told")
+    assert began < told[0] <= SystemClock().monotonic()
+    await feed(bus, "1")  # changes nothing, so nothing is published
+    await eventually(lambda: is_read_up(bus), "read")
+    assert len(told) == 1
+
+
 async def test_after_many_changes_the_next_ones_wait_and_fold(start: Start, bus: RedisBus, listener: RedisPubSub):
     await start(price_publish_ms=1000)
     loop = asyncio.get_running_loop()

@@ -94,3 +94,11 @@ async def test_the_stream_stays_bounded(bus: RedisBus, runtime: Runtime, monkeyp
     await bus.publish(((FEED, b"%d" % number) for number in range(2000)), sharded=False)
     await eventually(lambda: shown(runtime, '_total{feed="feed:trades"} 2000.0'), "all relayed")
     assert 100 <= await bus.length(FEED) < 300
+
+
+async def test_a_connection_that_is_lost_is_counted(bus: RedisBus, runtime: Runtime) -> None:
+    runtime.tasks.spawn("relay", Relay(runtime, FEED).run())
+    await listening(bus, FEED)
+    assert shown(runtime, 'tickwire_pubsub_lost_total{feed="feed:trades"} 0.0')
+    await bus._client.client_kill_filter(_type="pubsub")
+    await eventually(lambda: shown(runtime, 'tickwire_pubsub_lost_total{feed="feed:trades"} 1.0'), "a loss")

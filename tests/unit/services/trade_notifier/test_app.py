@@ -29,7 +29,7 @@ async def runtime(bus: RedisBus) -> AsyncIterator[Runtime]:
 
 
 def ignored(lines: Sequence[Mapping[str, Any]]) -> list[str]:
-    return [line["ignored"] for line in lines if line["event"] == "too_many_upstream_streams"]
+    return [line["stream"] for line in lines if line["event"] == "too_many_upstream_streams"]
 
 
 def owned(notifier: NotifierApp) -> float:

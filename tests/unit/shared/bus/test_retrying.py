@@ -36,7 +36,7 @@ async def test_each_time_redis_fails_it_the_work_begins_again_and_the_log_says_s
         await keep_trying("work", work, on_lost=lambda: lost.append(work.runs), cap=CAP_S)
     assert work.runs == 3
     assert lost == [1, 2]
-    assert [(line["event"], line["task"], line["error"]) for line in logs] == [
+    assert [(line["event"], line["task"], str(line["error"])) for line in logs] == [
         ("redis_unavailable", "work", "gone"),
         ("redis_unavailable", "work", "still gone"),
     ]

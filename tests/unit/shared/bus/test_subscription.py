@@ -85,6 +85,23 @@ async def test_a_wanted_channel_goes_live_and_its_messages_come_in_order(listene
     assert listener.messages == [("a", b"1"), ("a", b"\xff\x00")]
 
 
+async def test_it_is_complete_while_all_that_is_wanted_is_confirmed_and_counts_its_losses(
+    listener: Listener, bus: RedisBus
+):
+    subscription = listener.subscription
+    seen = [subscription.complete]  # nothing is wanted
+    subscription.want("a")
+    seen.append(subscription.complete)
+    await listener.is_live("a")
+    seen.append(subscription.complete)
+    assert seen == [True, False, True]
+    listener.live.clear()
+    await bus._client.client_kill_filter(_type="pubsub")
+    await listener.has(lambda it: it.subscription.losses == 1)
+    await listener.has(lambda it: it.subscription.complete)
+    assert listener.live == ["a"]
+
+
 async def test_more_channels_can_be_wanted_later(listener: Listener, bus: RedisBus):
     listener.subscription.want("a")
     await listener.is_live("a")
