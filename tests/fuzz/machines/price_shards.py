@@ -47,7 +47,8 @@ class Loop:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
 
     def close(self) -> None:
-        """End the thread."""
+        """End the thread, once what was closed is gone: transports take a turn of their loop for that."""
+        self.run(asyncio.sleep(0.01))
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
         self._loop.close()
