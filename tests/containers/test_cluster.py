@@ -149,13 +149,6 @@ def test_the_files_of_every_profile_are_there(stack: Stack) -> None:
     assert missing == set()
 
 
-@pytest.mark.skip(
-    reason="Grafana is in no package registry, so no stand-in can be made: its part is checked as files only"
-)
-def test_grafana_shows_the_dashboard() -> None:
-    """Here for its reason to be printed."""
-
-
 async def test_while_redis_does_not_answer_nobody_new_is_let_in_and_then_all_heals(
     clients: ModeClients, stack: Stack
 ) -> None:

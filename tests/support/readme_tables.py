@@ -7,14 +7,14 @@ import argparse
 import asyncio
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache
 
 from services.launcher.settings_table import as_markdown, read_all
 from shared.names import log_fields, outcomes
 from shared.names.events import ClientEvent, ServerEvent
 from shared.settings import SettingInfo
-from tests.support import threat_table
+from tests.support import markdown, threat_table
 from tests.support.source_tree import ROOT
 
 README = ROOT / "README.md"
@@ -24,31 +24,27 @@ REST = "# All others, at their defaults.\n"
 """Stands in `.env.example` between what is written by hand and what is printed."""
 
 
-def _rows(heading: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
-    lines = ["| " + " | ".join(heading) + " |", "|" + "---|" * len(heading)]
-    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
-    return "\n".join(lines)
-
-
 def client_events() -> str:
     """What a client sends."""
-    return _rows(("event", "arguments and meaning"), [(f"`{event.value}`", event.meaning) for event in ClientEvent])
+    return markdown.table(
+        ("event", "arguments and meaning"), [(f"`{event.value}`", event.meaning) for event in ClientEvent]
+    )
 
 
 def server_events() -> str:
     """What it receives."""
-    return _rows(("event", "payload"), [(f"`{event.value}`", event.meaning) for event in ServerEvent])
+    return markdown.table(("event", "payload"), [(f"`{event.value}`", event.meaning) for event in ServerEvent])
 
 
 def catalogue() -> str:
     """What a client can be told, and how its connection can end."""
     rows = [(item.number, item.text, item.retry.value, item.meaning) for item in outcomes.ALL]
-    return _rows(("number", "text", "try again?", "meaning"), rows)
+    return markdown.table(("number", "text", "try again?", "meaning"), rows)
 
 
 def fields_of_logs() -> str:
     """What stands in a log line."""
-    return _rows(
+    return markdown.table(
         ("field", "unit", "meaning"), [(f"`{field.name}`", field.unit, field.meaning) for field in log_fields.ALL]
     )
 
@@ -74,14 +70,7 @@ TABLES: dict[str, Callable[[], str]] = {
 
 def filled(text: str) -> str:
     """The README with every table printed anew."""
-    for name, table in TABLES.items():
-        begin, end = f"<!-- table: {name} -->\n", "<!-- end -->"
-        head, found, rest = text.partition(begin)
-        _, closed, tail = rest.partition(end)
-        if not found or not closed:
-            raise ValueError(f"README.md has no table {name!r}")
-        text = f"{head}{begin}{table()}\n{end}{tail}"
-    return text
+    return markdown.filled(text, TABLES)
 
 
 def completed(text: str) -> str:
